@@ -1,0 +1,113 @@
+//! `cargo xtask test`: installs what the tests need, then runs them all.
+//!
+//! Terms: a *judge* is a program or data set, not ours, that a test holds our results against: `openssl`, Python's
+//! `sqlcipher3`, NIST's PKITS. Judges are found by the tests through the environment:
+//!
+//! | variable | is |
+//! |---|---|
+//! | `TRUST_LEDGER_PKITS` | PKITS' folder, with `certs/*.crt` and `crls/*.crl` |
+//! | `TRUST_LEDGER_PYTHON` | a Python interpreter that can import `sqlcipher3` |
+//! | `TRUST_LEDGER_REQUIRE_JUDGES` | `1`: they are there, so a test that misses one fails and must not skip |
+//!
+//! A test whose judge is missing prints `skipped: needs …` and returns, so that a bare `cargo test` works everywhere;
+//! with `TRUST_LEDGER_REQUIRE_JUDGES=1` or `CI=true` it panics instead, so that nothing is skipped unnoticed.
+
+mod debian;
+mod judges;
+
+use std::process::Command;
+
+use crate::steps;
+
+pub(crate) const HELP: &str = "\
+Install what the tests need, then run all tests of the workspace
+
+Usage: cargo xtask test [arguments of cargo test]
+
+Runs `cargo test --workspace --no-fail-fast`: unit, integration and documentation tests; examples are built,
+benchmarks are not run. What follows `test` is passed on:
+
+  cargo xtask test                          everything
+  cargo xtask test -p strongroom            one crate
+  cargo xtask test serial                   the tests with `serial` in their name
+  cargo xtask test -- --nocapture           with what the tests print
+
+Before that it makes sure of, and installs when missing:
+
+  - Debian packages, with apt-get, when it runs as root or sudo asks for no password. Otherwise it names the
+    command to type and ends.
+  - packages from PyPI, pinned in crates/xtask/judges.txt, into target/judges: about 60 MB to fetch, once.
+
+The tests get TRUST_LEDGER_PKITS, TRUST_LEDGER_PYTHON and TRUST_LEDGER_REQUIRE_JUDGES=1 (a missing judge is then
+a failure and not a skipped test); see CONTRIBUTING.md.
+";
+
+pub(crate) fn run(arguments: &[String]) -> Result<(), String> {
+    debian::install_missing()?;
+    let judges = judges::install_missing()?;
+
+    let mut cargo = cargo_test(arguments);
+    cargo
+        .env("TRUST_LEDGER_PKITS", &judges.pkits)
+        .env("TRUST_LEDGER_PYTHON", &judges.python)
+        .env("TRUST_LEDGER_REQUIRE_JUDGES", "1");
+    // Cargo's own output is the account of what fails, so it goes straight to the terminal.
+    steps::announce("tests", &steps::shown(&cargo).replacen(&*cargo.get_program().to_string_lossy(), "cargo", 1));
+    steps::step("tests", || {
+        let status = cargo.status().map_err(|error| format!("cargo could not be started: {error}"))?;
+        if status.success() {
+            Ok(((), "all passed".to_owned()))
+        } else {
+            Err(format!("the tests failed ({status}): cargo's last lines above name them"))
+        }
+    })
+}
+
+/// `cargo test` for all crates, or for those that `arguments` choose.
+fn cargo_test(arguments: &[String]) -> Command {
+    let mut cargo = steps::cargo();
+    cargo.arg("test");
+    // Without a choice of targets cargo tests libraries, binaries, integration tests and documentation and builds
+    // the examples. Not `--all-targets`: that leaves the documentation out and runs the benchmarks.
+    if !chooses_packages(arguments) {
+        cargo.arg("--workspace");
+    }
+    cargo.arg("--no-fail-fast").args(arguments);
+    cargo
+}
+
+/// Whether cargo's own arguments, those before `--`, say which packages.
+fn chooses_packages(arguments: &[String]) -> bool {
+    let mut own = arguments.iter().take_while(|argument| *argument != "--");
+    own.any(|argument| {
+        // `-p NAME` and `-pNAME`; no other short option of cargo begins like this.
+        argument.starts_with("-p") || argument.starts_with("--package") || argument == "--workspace"
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// What cargo is asked for, word by word.
+    fn asked(arguments: &[&str]) -> Vec<String> {
+        let arguments: Vec<String> = arguments.iter().map(|&argument| argument.to_owned()).collect();
+        cargo_test(&arguments).get_args().map(|word| word.to_string_lossy().into_owned()).collect()
+    }
+
+    /// Without a package in the arguments the whole workspace is tested, whatever else they say.
+    #[test]
+    fn all_crates_are_tested_unless_one_is_named() {
+        assert_eq!(asked(&[]), ["test", "--workspace", "--no-fail-fast"]);
+        assert_eq!(asked(&["serial"]), ["test", "--workspace", "--no-fail-fast", "serial"]);
+        assert_eq!(asked(&["-p", "strongroom"]), ["test", "--no-fail-fast", "-p", "strongroom"]);
+        assert_eq!(asked(&["-pstrongroom"]), ["test", "--no-fail-fast", "-pstrongroom"]);
+        assert_eq!(asked(&["--package=xtask"]), ["test", "--no-fail-fast", "--package=xtask"]);
+    }
+
+    /// What stands after `--` belongs to the test programs, even when it looks like cargo's.
+    #[test]
+    fn arguments_of_the_test_programs_choose_no_crate() {
+        assert_eq!(asked(&["--", "-p"]), ["test", "--workspace", "--no-fail-fast", "--", "-p"]);
+    }
+}

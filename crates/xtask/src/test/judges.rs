@@ -9,6 +9,9 @@ use crate::steps;
 /// Pins of what is installed; also the stamp's content, so that another pin means another installation.
 const PINS: &str = include_str!("../../judges.txt");
 
+/// The CAs that this machine trusts, on Debian and Ubuntu.
+const SYSTEM_CAS: &str = "/etc/ssl/certs/ca-certificates.crt";
+
 /// Certificates and CRLs that PKITS holds.
 const PKITS: (usize, usize) = (405, 173);
 
@@ -75,11 +78,20 @@ fn install(folder: &Path) -> Result<(), String> {
     }
     steps::output(Command::new("python3").args(["-m", "venv"]).arg(folder))?;
     let mut pip = Command::new(python(folder));
-    pip.args(["-m", "pip", "install", "--quiet", "--disable-pip-version-check", "--no-input", "--no-deps"])
+    pip.args(["-m", "pip", "install", "--disable-pip-version-check", "--no-input", "--no-deps"])
         .args(["--only-binary", ":all:"])
         .args(&wanted);
+    // pip brings its own list of CAs, in which that of a company's proxy is missing. The system's list has it, so
+    // that one is used unless pip was told of another, by its settings or by PIP_CERT.
+    let settings = steps::output(Command::new(python(folder)).args(["-m", "pip", "config", "list"]))?;
+    if !settings.contains(".cert=") && Path::new(SYSTEM_CAS).exists() {
+        pip.env("PIP_CERT", SYSTEM_CAS);
+    }
     steps::output(&mut pip).map(drop).map_err(|error| {
-        format!("{error}; is PyPI reachable, and is python3 CPython 3.9 to 3.14 on x86_64 or aarch64 Linux?")
+        format!(
+            "{error}; is PyPI reachable (PIP_CERT names the CA of a proxy), and is python3 CPython 3.9 to 3.14 on \
+             x86_64 or aarch64 Linux?"
+        )
     })
 }
 

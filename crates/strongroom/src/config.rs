@@ -1,0 +1,199 @@
+//! Settings of a database handle.
+//!
+//! Start from [`Config::sqlite`] or [`Config::from_url`].
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use crate::database::Database;
+use crate::error::{Error, Result};
+use crate::key::KeySource;
+use crate::migration::Migrations;
+use crate::sqlite::{Settings, SettingsPlace};
+
+/// What a database handle opens, and how.
+///
+/// | setting | default | least | most |
+/// |---|---|---|---|
+/// | [`pool_min_size`](Self::pool_min_size) | 1 | 0 | 10 |
+/// | [`pool_max_size`](Self::pool_max_size) | 10 | 1 | 100 |
+/// | [`acquire_timeout`](Self::acquire_timeout) | 30 s | 1 s | 300 s |
+/// | [`session_max_age`](Self::session_max_age) | 60 s | 1 s | 3600 s |
+/// | [`cache_kib`](Self::cache_kib) | 16,384 | 64 | 4,194,304 |
+///
+/// A value outside is moved to the nearest bound, and a warning is logged.
+///
+/// ```no_run
+/// # async fn example() -> strongroom::Result<()> {
+/// use strongroom::{Config, KeySource};
+///
+/// let db = Config::sqlite("app.db").key(KeySource::env("APP_DB_KEY")).connect().await?;
+/// # Ok(())
+/// # }
+/// ```
+#[derive(Clone, Debug)]
+pub struct Config {
+    settings: Settings,
+    migrations: Option<&'static Migrations>,
+    migrate: bool,
+}
+
+impl Config {
+    /// A SQLite database in a file. With a [`key`](Self::key) it is encrypted (SQLCipher 4), without one it is plain.
+    pub fn sqlite(path: impl Into<PathBuf>) -> Self {
+        Self::at(SettingsPlace::File(path.into()))
+    }
+
+    /// A SQLite database in memory: one connection, on which sessions and reads take turns. It is gone with the handle.
+    pub fn memory() -> Self {
+        Self::at(SettingsPlace::Memory)
+    }
+
+    /// The database that a URL names: `sqlite:PATH`, relative or absolute, or `sqlite::memory:`.
+    ///
+    /// # Errors
+    ///
+    /// [`Config`](Error::Config) when the URL has another scheme or no path.
+    pub fn from_url(url: &str) -> Result<Self> {
+        let (scheme, rest) = url.split_once(':').unwrap_or(("", url));
+        match (scheme, rest) {
+            ("sqlite", ":memory:") => Ok(Self::memory()),
+            ("sqlite", "") => Err(Error::config("url", "sqlite: names no file; expected sqlite:PATH")),
+            ("sqlite", path) => Ok(Self::sqlite(path.strip_prefix("//").unwrap_or(path))),
+            // The rest of the text may hold a password.
+            ("", _) => Err(Error::config("url", "it has no scheme; expected sqlite:PATH or sqlite::memory:")),
+            (scheme, _) => Err(Error::config(
+                "url",
+                format!("scheme {scheme} is not known to this version; expected sqlite:PATH or sqlite::memory:"),
+            )),
+        }
+    }
+
+    fn at(place: SettingsPlace) -> Self {
+        Config {
+            settings: Settings {
+                place,
+                key: None,
+                create: true,
+                min_size: 1,
+                max_size: 10,
+                acquire_timeout: Duration::from_secs(30),
+                session_max_age: Duration::from_secs(60),
+                cache_kib: 16 * 1024,
+            },
+            migrations: None,
+            migrate: true,
+        }
+    }
+
+    /// Where the key comes from. It is asked once, when the database is opened; further connections use what was derived
+    /// from it.
+    pub fn key(mut self, key: KeySource) -> Self {
+        self.settings.key = Some(key);
+        self
+    }
+
+    /// Whether a missing file is created. Default: yes, with mode 0600.
+    pub fn create(mut self, create: bool) -> Self {
+        self.settings.create = create;
+        self
+    }
+
+    /// Physical connections opened at once and kept, the writer included. Default 1, 0 to 10; SQLite's writer is always
+    /// open.
+    pub fn pool_min_size(mut self, size: usize) -> Self {
+        self.settings.min_size = clamp("pool_min_size", size, 0, 10);
+        self
+    }
+
+    /// Most physical connections, the writer included. Default 10, 1 to 100. SQLite has always one writer, and in a file
+    /// at least one reader.
+    pub fn pool_max_size(mut self, size: usize) -> Self {
+        self.settings.max_size = clamp("pool_max_size", size, 1, 100);
+        self
+    }
+
+    /// Longest time to wait for a connection, the writer's turn, or another process's lock. Default 30 s, 1 s to 300 s.
+    /// Then [`PoolExhausted`](Error::PoolExhausted), or `locked by another process`.
+    pub fn acquire_timeout(mut self, timeout: Duration) -> Self {
+        let (least, most) = (Duration::from_secs(1), Duration::from_secs(300));
+        self.settings.acquire_timeout = clamp("acquire_timeout", timeout, least, most);
+        self
+    }
+
+    /// Longest life of a session. Default 60 s, 1 s to 3600 s. Then it is rolled back, and its holder gets
+    /// [`SessionExpired`](Error::SessionExpired).
+    pub fn session_max_age(mut self, age: Duration) -> Self {
+        let (least, most) = (Duration::from_secs(1), Duration::from_secs(3600));
+        self.settings.session_max_age = clamp("session_max_age", age, least, most);
+        self
+    }
+
+    /// Decrypted pages that each connection keeps, in KiB. Default 16,384 (16 MiB), 64 to 4,194,304 (4 GiB).
+    pub fn cache_kib(mut self, kib: u32) -> Self {
+        self.settings.cache_kib = clamp("cache_kib", kib, 64, 4 * 1024 * 1024);
+        self
+    }
+
+    /// The schema that the program needs.
+    pub fn migrations(mut self, migrations: &'static Migrations) -> Self {
+        self.migrations = Some(migrations);
+        self
+    }
+
+    /// Whether connecting brings the schema up to date. Default: yes. Without, a schema managed elsewhere is only
+    /// compared: one that is older or newer than the program's is a [`Migration`](Error::Migration) error.
+    pub fn migrate(mut self, migrate: bool) -> Self {
+        self.migrate = migrate;
+        self
+    }
+
+    /// Makes a handle without any I/O: the first use connects. Settings are checked.
+    ///
+    /// # Errors
+    ///
+    /// [`Config`](Error::Config) when the settings do not fit together.
+    pub fn open(self) -> Result<Database> {
+        if matches!(self.settings.place, SettingsPlace::Memory) && self.settings.key.is_some() {
+            return Err(Error::config("key", "a database in memory has no file to encrypt; leave the key out"));
+        }
+        Ok(Database::new(self))
+    }
+
+    /// Makes a handle and connects: the key is asked for, the file opened, the schema brought up to date.
+    ///
+    /// # Errors
+    ///
+    /// [`Credential`](Error::Credential), [`Connection`](Error::Connection), [`Encryption`](Error::Encryption),
+    /// [`Migration`](Error::Migration); a file whose key does not fit is left untouched.
+    ///
+    /// # Cancel safety
+    ///
+    /// Dropped, the opening ends in the background; a migration stops after its current step and goes on at the next
+    /// connect.
+    pub async fn connect(self) -> Result<Database> {
+        let database = self.open()?;
+        database.ensure_connected().await?;
+        Ok(database)
+    }
+
+    pub(crate) fn settings(&self) -> &Settings {
+        &self.settings
+    }
+
+    pub(crate) fn schema(&self) -> Option<(&'static Migrations, bool)> {
+        self.migrations.map(|migrations| (migrations, self.migrate))
+    }
+}
+
+fn clamp<T: PartialOrd + Copy + std::fmt::Debug>(setting: &str, value: T, least: T, most: T) -> T {
+    let nearest = if value < least {
+        least
+    } else if value > most {
+        most
+    } else {
+        return value;
+    };
+    tracing::warn!(setting, given = ?value, used = ?nearest, "a setting is out of its range; the nearest bound is used");
+    nearest
+}

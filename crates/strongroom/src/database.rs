@@ -1,0 +1,283 @@
+//! The handle: what a program holds of its database.
+//!
+//! Start from [`Database::connect`] or [`Config::connect`](crate::Config::connect).
+
+use std::fmt;
+use std::hash::{BuildHasher, Hasher, RandomState};
+use std::panic::Location;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use tokio::sync::OnceCell;
+
+use crate::batch::Step;
+use crate::check::Report;
+use crate::config::Config;
+use crate::error::{Error, Result};
+use crate::row::Row;
+use crate::session::{ReadSession, Session};
+use crate::sqlite::{Answer, Sqlite, Want};
+use crate::statements::{reading_methods, writing_methods};
+use crate::stats::Stats;
+use crate::stream::RowStream;
+
+/// How long [`Database::close`] waits for what is under way.
+const CLOSE_DEADLINE: Duration = Duration::from_secs(30);
+
+/// Times that [`Database::transaction`] runs the work again when another transaction was in its way.
+const TRANSACTION_RETRIES: u32 = 5;
+
+/// A database. Cheap to clone; all clones share the connections, which close when the last is dropped.
+///
+/// Methods need a Tokio runtime with its timer; the work itself is done on threads of the handle's own.
+///
+/// ```
+/// # #[tokio::main(flavor = "current_thread")]
+/// # async fn main() -> strongroom::Result<()> {
+/// use strongroom::{params, Database};
+///
+/// let db = Database::connect("sqlite::memory:").await?;
+/// db.execute("CREATE TABLE users (id INTEGER PRIMARY KEY, name TEXT NOT NULL)", params![]).await?;
+/// db.execute("INSERT INTO users (id, name) VALUES ($1, $2)", params![1, "alice"]).await?;
+///
+/// let row = db.fetch_one("SELECT name FROM users WHERE id = $1", params![1]).await?;
+/// assert_eq!(row.get::<String>("name")?, "alice");
+///
+/// let mut session = db.session().await?;
+/// session.execute("DELETE FROM users", params![]).await?;
+/// drop(session); // rolled back
+/// let count: Option<i64> = db.fetch_value("SELECT count(*) FROM users", params![]).await?;
+/// assert_eq!(count, Some(1));
+/// # Ok(())
+/// # }
+/// ```
+#[derive(Clone)]
+pub struct Database {
+    shared: Arc<Shared>,
+}
+
+struct Shared {
+    config: Config,
+    engine: OnceCell<Sqlite>,
+    closed: AtomicBool,
+}
+
+impl Database {
+    pub(crate) fn new(config: Config) -> Self {
+        Database { shared: Arc::new(Shared { config, engine: OnceCell::new(), closed: AtomicBool::new(false) }) }
+    }
+
+    /// Opens the database that a URL names, with default settings: `sqlite:PATH` or `sqlite::memory:`.
+    ///
+    /// # Errors
+    ///
+    /// As [`Config::from_url`](crate::Config::from_url) and [`Config::connect`](crate::Config::connect).
+    pub async fn connect(url: &str) -> Result<Self> {
+        Config::from_url(url)?.connect().await
+    }
+
+    reading_methods!(&);
+    writing_methods!(&);
+
+    /// Whether there is a table (or view) of this name, exact but for the case of ASCII letters.
+    ///
+    /// # Errors
+    ///
+    /// As [`fetch_all`](Self::fetch_all).
+    #[track_caller]
+    pub fn table_exists(&self, name: &str) -> impl Future<Output = Result<bool>> + Send {
+        let found = self.fetch_value::<i64>(
+            "SELECT 1 FROM sqlite_schema WHERE type IN ('table', 'view') AND name = $1 COLLATE NOCASE",
+            crate::params![name],
+        );
+        async move { Ok(found.await?.is_some()) }
+    }
+
+    /// Opens a read-write unit of work. It waits for its turn at the writer, in order of arrival.
+    ///
+    /// # Errors
+    ///
+    /// [`PoolExhausted`](Error::PoolExhausted) when the turn does not come within the acquire timeout; it names the
+    /// place in the source that holds the writer, and for how long.
+    ///
+    /// # Cancel safety
+    ///
+    /// Dropped, the session is not opened, or rolled back.
+    #[track_caller]
+    pub fn session(&self) -> impl Future<Output = Result<Session>> + Send {
+        let location = Location::caller();
+        async move { Ok(Session::new(self.engine().await?.session(false, location).await?)) }
+    }
+
+    /// Opens a consistent snapshot to read from. The snapshot is taken before this returns.
+    ///
+    /// # Errors
+    ///
+    /// [`PoolExhausted`](Error::PoolExhausted) when no reading connection frees within the acquire timeout.
+    ///
+    /// # Cancel safety
+    ///
+    /// Dropped, the session is not opened, or ended.
+    #[track_caller]
+    pub fn read_session(&self) -> impl Future<Output = Result<ReadSession>> + Send {
+        let location = Location::caller();
+        async move { Ok(ReadSession::new(self.engine().await?.session(true, location).await?)) }
+    }
+
+    /// Runs `work` in a session: commits when it answers `Ok`, rolls back when it answers `Err`, panics or is dropped.
+    ///
+    /// When another transaction was in the way (a serialization failure, seen by the engine whatever error `work` makes
+    /// of it), the work is done again in a new session, up to five times, after a growing, jittered pause. Nothing
+    /// else is retried.
+    ///
+    /// The session is given away, so that the future is `Send` wherever it is used; there is no need to give it back. It
+    /// ends with the transaction: kept beyond, it answers [`SessionEnded`](Error::SessionEnded).
+    ///
+    /// ```
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> strongroom::Result<()> {
+    /// # use strongroom::{params, Database};
+    /// # let db = Database::connect("sqlite::memory:").await?;
+    /// # db.execute("CREATE TABLE users (id INTEGER PRIMARY KEY, name TEXT)", params![]).await?;
+    /// let affected = db
+    ///     .transaction(|mut session| async move {
+    ///         session.execute("INSERT INTO users (id, name) VALUES ($1, $2)", params![1, "alice"]).await?;
+    ///         session.execute("UPDATE users SET name = $1", params!["bob"]).await
+    ///     })
+    ///     .await?;
+    /// assert_eq!(affected, 1);
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// What `work` answers; and, converted into its error type, those of [`session`](Self::session) and
+    /// [`Session::commit`].
+    #[track_caller]
+    pub fn transaction<T, E, F, Fut>(&self, work: F) -> impl Future<Output = Result<T, E>> + Send
+    where
+        F: Fn(Session) -> Fut + Send + Sync,
+        Fut: Future<Output = Result<T, E>> + Send,
+        T: Send,
+        E: From<Error> + Send,
+    {
+        let location = Location::caller();
+        async move {
+            let mut attempt = 0;
+            loop {
+                let session = Session::new(self.engine().await?.session(false, location).await?);
+                let controller = session.controller();
+                let outcome = match work(session).await {
+                    Ok(value) => controller.commit_shared().await.map(|()| value).map_err(E::from),
+                    Err(error) => Err(error),
+                };
+                if outcome.is_ok() || attempt == TRANSACTION_RETRIES || !controller.met_conflict() {
+                    return outcome;
+                }
+                // Rolls back what is left of this attempt.
+                drop(controller);
+                attempt += 1;
+                tracing::debug!(attempt, "a transaction is done again: another one was in its way");
+                tokio::time::sleep(back_off(attempt)).await;
+            }
+        }
+    }
+
+    /// Proves that the database can be used: connects, writes and rolls back, reads, compares the schema. Each step is
+    /// logged with its time.
+    ///
+    /// # Errors
+    ///
+    /// None of its own: the report holds the first failure, after which no further step is tried.
+    pub async fn check(&self) -> Report {
+        crate::check::run(self).await
+    }
+
+    /// Counters and sizes of this moment; all zero before the first connection.
+    pub fn stats(&self) -> Stats {
+        self.shared.engine.get().map(Sqlite::stats).unwrap_or_default()
+    }
+
+    /// Whether the file is encrypted: a key is configured. Before the first connection this tells the intention.
+    pub fn is_encrypted(&self) -> bool {
+        self.shared.engine.get().map_or(self.shared.config.settings().key.is_some(), Sqlite::is_encrypted)
+    }
+
+    /// Open physical connections, the writer included.
+    pub fn pool_size(&self) -> usize {
+        self.shared.engine.get().map_or(0, Sqlite::connections)
+    }
+
+    /// Refuses new work with [`Closed`](Error::Closed), waits until what is under way has ended (30 s at most) and closes
+    /// the connections; the last one copies the write-ahead log into the file.
+    ///
+    /// # Errors
+    ///
+    /// [`PoolExhausted`](Error::PoolExhausted) when a session still holds the writer at the deadline.
+    pub async fn close(&self) -> Result<()> {
+        if self.shared.closed.swap(true, Ordering::AcqRel) {
+            return Ok(());
+        }
+        match self.shared.engine.get() {
+            Some(engine) => engine.close(CLOSE_DEADLINE).await,
+            None => Ok(()),
+        }
+    }
+
+    pub(crate) async fn ensure_connected(&self) -> Result<()> {
+        self.engine().await.map(drop)
+    }
+
+    pub(crate) fn config(&self) -> &Config {
+        &self.shared.config
+    }
+
+    /// The engine, opened by whoever needs it first. Dropped meanwhile, the next caller opens it.
+    async fn engine(&self) -> Result<&Sqlite> {
+        if self.shared.closed.load(Ordering::Acquire) {
+            return Err(Error::Closed);
+        }
+        self.shared
+            .engine
+            .get_or_try_init(|| async {
+                let engine = Sqlite::open(self.shared.config.settings()).await?;
+                if let Some((migrations, migrate)) = self.shared.config.schema() {
+                    migrations.ensure(&engine, migrate).await?;
+                }
+                Ok(engine)
+            })
+            .await
+    }
+
+    async fn rows(&self, step: Step, at_most: usize, location: &'static Location<'static>) -> Result<Vec<Row>> {
+        self.engine().await?.fetch(step, at_most, location).await
+    }
+
+    async fn answers(&self, steps: Vec<Step>) -> Result<Vec<Answer>> {
+        self.engine().await?.unit(steps, Want::Count).await
+    }
+
+    fn row_stream(&self, step: Step, location: &'static Location<'static>) -> RowStream<'_> {
+        RowStream::new(async move { self.engine().await?.stream(step, location).await })
+    }
+}
+
+/// Names the database; never the key.
+impl fmt::Debug for Database {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Database")
+            .field("database", &self.shared.config.settings().name())
+            .field("connections", &self.pool_size())
+            .finish_non_exhaustive()
+    }
+}
+
+/// 5 ms doubled at each attempt, of which a random half is taken off.
+fn back_off(attempt: u32) -> Duration {
+    let most = Duration::from_millis(5) * 2_u32.pow(attempt);
+    // A new hasher's keys are random; that is random enough to keep two retries apart.
+    let random = RandomState::new().build_hasher().finish() % 256;
+    most.mul_f64(1.0 - random as f64 / 512.0)
+}

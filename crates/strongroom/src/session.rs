@@ -1,0 +1,280 @@
+//! Sessions: several statements in one transaction, under the caller's control.
+//!
+//! Start from [`Session`], which [`Database::session`](crate::Database::session) opens. A session that is dropped rolls
+//! back; it never leaves a transaction open, whatever await it is dropped at.
+
+use std::panic::Location;
+
+use tokio::sync::oneshot;
+
+use crate::batch::Step;
+use crate::error::{Error, Result};
+use crate::row::Row;
+use crate::sqlite::{Answer, Command, Flow, Rows, SessionLink, Want};
+use crate::statements::{reading_methods, writing_methods};
+use crate::stream::RowStream;
+
+/// A read-write unit of work: all of it takes effect at [`commit`](Self::commit), or none.
+///
+/// On SQLite it has the one writer to itself until it ends, so it should end soon: after
+/// [`session_max_age`](crate::Config::session_max_age) (60 s by default) it is rolled back and answers
+/// [`SessionExpired`](Error::SessionExpired). Code that holds a session and writes through the
+/// [`Database`](crate::Database) waits for itself, until the acquire timeout names the session's place.
+///
+/// After a statement has failed, the session answers every further one with [`Transaction`](Error::Transaction) until it
+/// is rolled back; statements that may fail belong into a [`savepoint`](Self::savepoint). (PostgreSQL behaves so; doing
+/// the same on both engines keeps code tested on one right on the other.)
+///
+/// # Cancel safety
+///
+/// A future dropped at any await leaves the session usable. Whether the statement it was for has run is then unknown to
+/// the caller, within the session; nothing is stored without [`commit`](Self::commit).
+#[derive(Debug)]
+pub struct Session {
+    link: Link,
+}
+
+impl Session {
+    pub(crate) fn new(link: SessionLink) -> Self {
+        Session { link: Link::new(link) }
+    }
+
+    /// Makes the session's work durable, and answers when it is.
+    ///
+    /// # Errors
+    ///
+    /// [`CommitUnknown`](Error::CommitUnknown) when a disk error in the commit leaves its outcome open;
+    /// [`Query`](Error::Query) when the commit failed and nothing is stored: a deferred foreign key, a full disk, or
+    /// (retryable) another unit that made the engine roll back the group.
+    ///
+    /// # Cancel safety
+    ///
+    /// Dropped, the commit may take effect or not.
+    pub async fn commit(self) -> Result<()> {
+        self.commit_shared().await
+    }
+
+    /// Takes back the session's work. Dropping the session does the same without waiting.
+    ///
+    /// # Errors
+    ///
+    /// [`SessionExpired`](Error::SessionExpired) when that has happened before.
+    pub async fn rollback(self) -> Result<()> {
+        self.link.ask(|reply| Command::Rollback { reply: Some(reply) }).await
+    }
+
+    /// Opens a savepoint: a part of the session that can be taken back alone.
+    ///
+    /// # Errors
+    ///
+    /// As every statement of a session.
+    pub async fn savepoint(&mut self) -> Result<Savepoint<'_>> {
+        Savepoint::open(&mut self.link).await
+    }
+
+    reading_methods!(&mut);
+    writing_methods!(&mut);
+
+    fn rows(
+        &mut self,
+        step: Step,
+        at_most: usize,
+        _: &'static Location<'static>,
+    ) -> impl Future<Output = Result<Vec<Row>>> + Send {
+        self.link.rows(step, at_most)
+    }
+
+    fn answers(&mut self, steps: Vec<Step>) -> impl Future<Output = Result<Vec<Answer>>> + Send {
+        self.link.run(steps, Want::Count)
+    }
+
+    fn row_stream(&mut self, step: Step, _: &'static Location<'static>) -> RowStream<'_> {
+        self.link.stream(step)
+    }
+
+    /// A second handle on the same session, for [`Database::transaction`](crate::Database::transaction), which commits
+    /// the session that it has given away.
+    pub(crate) fn controller(&self) -> Session {
+        Session { link: Link { commands: self.link.commands.clone(), fate: self.link.fate.clone(), depth: 0 } }
+    }
+
+    /// [`commit`](Self::commit), for who looks at the session's fate afterwards.
+    pub(crate) async fn commit_shared(&self) -> Result<()> {
+        self.link.ask(|reply| Command::Commit { reply }).await
+    }
+
+    /// Whether another transaction was in this one's way.
+    pub(crate) fn met_conflict(&self) -> bool {
+        self.link.fate.conflict()
+    }
+}
+
+/// A consistent snapshot: every statement sees the database as it was when the session was opened.
+///
+/// It never blocks the writer and is never blocked by it. While it lives, the write-ahead log cannot be reset and grows;
+/// after [`session_max_age`](crate::Config::session_max_age) it is ended.
+///
+/// On a database in memory it takes its turn on the one connection instead, and writers wait for it.
+#[derive(Debug)]
+pub struct ReadSession {
+    link: Link,
+}
+
+impl ReadSession {
+    pub(crate) fn new(link: SessionLink) -> Self {
+        ReadSession { link: Link::new(link) }
+    }
+
+    reading_methods!(&mut);
+
+    fn rows(
+        &mut self,
+        step: Step,
+        at_most: usize,
+        _: &'static Location<'static>,
+    ) -> impl Future<Output = Result<Vec<Row>>> + Send {
+        self.link.rows(step, at_most)
+    }
+
+    fn row_stream(&mut self, step: Step, _: &'static Location<'static>) -> RowStream<'_> {
+        self.link.stream(step)
+    }
+}
+
+/// A part of a session that can be taken back alone. Dropped without [`release`](Self::release), it is rolled back.
+#[derive(Debug)]
+pub struct Savepoint<'s> {
+    link: &'s mut Link,
+    depth: u32,
+    open: bool,
+}
+
+impl<'s> Savepoint<'s> {
+    async fn open(link: &'s mut Link) -> Result<Self> {
+        let depth = link.depth + 1;
+        // The guard is there before the savepoint, so that a future dropped while it waits takes it back.
+        link.depth = depth;
+        let mut point = Savepoint { link, depth, open: true };
+        let opened = point.link.ask(|reply| Command::Savepoint { depth, reply }).await;
+        if opened.is_err() {
+            point.open = false;
+        }
+        opened.map(|()| point)
+    }
+
+    /// Keeps the savepoint's work as part of the session.
+    ///
+    /// # Errors
+    ///
+    /// [`Transaction`](Error::Transaction) when a statement has failed in it; the savepoint is rolled back then.
+    pub async fn release(mut self) -> Result<()> {
+        let depth = self.depth;
+        let released = self.link.ask(|reply| Command::Release { depth, reply }).await;
+        self.open = released.is_err();
+        released
+    }
+
+    /// Takes the savepoint's work back, and a failure in it too: the session can go on.
+    ///
+    /// # Errors
+    ///
+    /// [`SessionExpired`](Error::SessionExpired) when the whole session was rolled back before.
+    pub async fn rollback(mut self) -> Result<()> {
+        let depth = self.depth;
+        self.open = false;
+        self.link.ask(|reply| Command::RollbackTo { depth, reply: Some(reply) }).await
+    }
+
+    /// Opens a savepoint within this one.
+    ///
+    /// # Errors
+    ///
+    /// As every statement of a session.
+    pub async fn savepoint(&mut self) -> Result<Savepoint<'_>> {
+        Savepoint::open(self.link).await
+    }
+
+    reading_methods!(&mut);
+    writing_methods!(&mut);
+
+    fn rows(
+        &mut self,
+        step: Step,
+        at_most: usize,
+        _: &'static Location<'static>,
+    ) -> impl Future<Output = Result<Vec<Row>>> + Send {
+        self.link.rows(step, at_most)
+    }
+
+    fn answers(&mut self, steps: Vec<Step>) -> impl Future<Output = Result<Vec<Answer>>> + Send {
+        self.link.run(steps, Want::Count)
+    }
+
+    fn row_stream(&mut self, step: Step, _: &'static Location<'static>) -> RowStream<'_> {
+        self.link.stream(step)
+    }
+}
+
+impl Drop for Savepoint<'_> {
+    fn drop(&mut self) {
+        self.link.depth = self.depth - 1;
+        if self.open {
+            // Commands are served in order, so whatever the session does next comes after the rollback.
+            self.link.tell(Command::RollbackTo { depth: self.depth, reply: None });
+        }
+    }
+}
+
+/// The way to the thread that serves the session. Dropped, it ends the session there.
+#[derive(Debug)]
+struct Link {
+    commands: std::sync::mpsc::Sender<Command>,
+    fate: crate::sqlite::Fate,
+    depth: u32,
+}
+
+impl Link {
+    fn new(link: SessionLink) -> Self {
+        Link { commands: link.commands, fate: link.fate, depth: 0 }
+    }
+
+    async fn ask<T>(&self, command: impl FnOnce(oneshot::Sender<Result<T>>) -> Command) -> Result<T> {
+        let (reply, answer) = oneshot::channel();
+        if self.commands.send(command(reply)).is_err() {
+            return Err(self.ended());
+        }
+        let outcome = answer.await.unwrap_or_else(|_| Err(self.ended()));
+        if outcome.as_ref().is_err_and(Error::is_retryable) {
+            self.fate.note_conflict();
+        }
+        outcome
+    }
+
+    fn tell(&self, command: Command) {
+        // A session that has ended has rolled back everything; there is nothing left to tell it.
+        let _ = self.commands.send(command);
+    }
+
+    async fn run(&self, steps: Vec<Step>, want: Want) -> Result<Vec<Answer>> {
+        self.ask(|reply| Command::Run { steps, want, reply }).await
+    }
+
+    async fn rows(&self, step: Step, at_most: usize) -> Result<Vec<Row>> {
+        let answers = self.run(vec![step], Want::Rows { at_most }).await?;
+        Ok(answers.into_iter().flat_map(|answer| answer.rows).collect())
+    }
+
+    fn stream(&self, step: Step) -> RowStream<'_> {
+        RowStream::new(async move {
+            let (flow, reader) = Flow::new();
+            if self.commands.send(Command::Stream { step, flow }).is_err() {
+                return Err(self.ended());
+            }
+            Ok(Rows::Flowing { reader, switch: None })
+        })
+    }
+
+    fn ended(&self) -> Error {
+        self.fate.ended().unwrap_or(Error::SessionEnded)
+    }
+}

@@ -1,0 +1,104 @@
+//! Streams: a query's rows as they come, in bounded memory.
+
+use std::collections::VecDeque;
+use std::future::Future;
+use std::marker::PhantomData;
+use std::pin::Pin;
+use std::task::{Context, Poll};
+
+use futures_core::Stream;
+
+use crate::error::{Error, Result};
+use crate::row::Row;
+use crate::sqlite::{FlowReader, Rows};
+
+type Opening<'a> = Pin<Box<dyn Future<Output = Result<Rows>> + Send + 'a>>;
+
+/// The rows of a query, read while they are asked for. At most about 512 KiB (or two single rows) wait in memory.
+///
+/// Nothing is sent before the first row is asked for. Dropped before its end, it stops the query and frees the
+/// connection. It is a [`Stream`], and [`next`](Self::next) needs no extension trait.
+///
+/// A statement that writes (`INSERT … RETURNING`) is run to its end and committed before the first row arrives; so is
+/// every query of a database in memory, whose one connection is not held while rows are read.
+#[must_use = "a stream does nothing before its first row is asked for"]
+pub struct RowStream<'a> {
+    state: State<'a>,
+    /// A stream from a session borrows the session.
+    _borrowed: PhantomData<&'a mut ()>,
+}
+
+enum State<'a> {
+    Opening(Opening<'a>),
+    Open { chunk: VecDeque<Row>, rows: Rows },
+    Ended,
+}
+
+impl<'a> RowStream<'a> {
+    pub(crate) fn new(opening: impl Future<Output = Result<Rows>> + Send + 'a) -> Self {
+        RowStream { state: State::Opening(Box::pin(opening)), _borrowed: PhantomData }
+    }
+
+    /// The next row; `None` at the end, and after an error.
+    ///
+    /// Cancel safe: a future that is dropped takes no row along.
+    pub async fn next(&mut self) -> Option<Result<Row>> {
+        std::future::poll_fn(|context| Pin::new(&mut *self).poll_next(context)).await
+    }
+}
+
+impl Stream for RowStream<'_> {
+    type Item = Result<Row>;
+
+    fn poll_next(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<Result<Row>>> {
+        loop {
+            let this = &mut *self;
+            match &mut this.state {
+                State::Ended => return Poll::Ready(None),
+                State::Opening(opening) => match std::task::ready!(opening.as_mut().poll(context)) {
+                    Ok(rows) => this.state = State::Open { chunk: VecDeque::new(), rows },
+                    Err(error) => {
+                        this.state = State::Ended;
+                        return Poll::Ready(Some(Err(error)));
+                    }
+                },
+                State::Open { chunk, rows } => {
+                    if let Some(row) = chunk.pop_front() {
+                        return Poll::Ready(Some(Ok(row)));
+                    }
+                    match std::task::ready!(next_chunk(rows, context)) {
+                        Ok(next) if next.is_empty() => this.state = State::Ended,
+                        Ok(next) => *chunk = next,
+                        Err(error) => {
+                            this.state = State::Ended;
+                            return Poll::Ready(Some(Err(error)));
+                        }
+                    }
+                }
+            }
+        }
+    }
+}
+
+/// The next rows; none at the end.
+fn next_chunk(rows: &mut Rows, context: &mut Context<'_>) -> Poll<Result<VecDeque<Row>>> {
+    match rows {
+        Rows::Buffered(rows) => Poll::Ready(Ok(std::mem::take(rows))),
+        Rows::Flowing { reader: FlowReader { chunks, credits }, switch } => {
+            // The engine ends a stream with an empty chunk; without one its thread is gone.
+            let next = std::task::ready!(chunks.poll_recv(context)).unwrap_or(Err(Error::Closed));
+            match &next {
+                Ok(chunk) if !chunk.is_empty() => {
+                    // The engine's end is gone when it was closed meanwhile; the next poll tells.
+                    let _ = credits.send(());
+                }
+                _ => {
+                    if let Some(switch) = switch {
+                        switch.disarm();
+                    }
+                }
+            }
+            Poll::Ready(next.map(VecDeque::from))
+        }
+    }
+}

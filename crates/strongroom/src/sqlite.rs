@@ -23,7 +23,7 @@ use std::time::{Duration, Instant};
 use tokio::sync::oneshot;
 
 use crate::batch::Step;
-use crate::error::{Busy, EncryptionProblem, Error, QueryErrorKind, Result};
+use crate::error::{EncryptionProblem, Error, QueryErrorKind, Result};
 use crate::key::KeySource;
 use crate::row::Row;
 use crate::stats::{Counters, Stats};
@@ -208,7 +208,7 @@ impl Sqlite {
         self.send(Work::Close(reply))?;
         match tokio::time::timeout(deadline, closed).await {
             Ok(answer) => answer.map_err(|_| Error::Closed)?,
-            Err(_) => Err(Error::PoolExhausted { waited: deadline, busy: Busy::Writer(self.holder.current()) }),
+            Err(_) => Err(self.holder.waited_in_vain(deadline)),
         }
     }
 
@@ -237,8 +237,7 @@ impl Sqlite {
             Ok(outcome) => outcome,
             Err(_) if ticket.abandon() => {
                 self.counters.timed_out();
-                let busy = Busy::Writer(self.holder.current());
-                return Err(Error::PoolExhausted { waited: began.elapsed(), busy });
+                return Err(self.holder.waited_in_vain(began.elapsed()));
             }
             Err(_) => answer.await,
         };

@@ -9,6 +9,13 @@ use crate::error::{Error, QueryErrorKind};
 
 /// Translates an error of a running statement.
 pub(crate) fn translate(error: rusqlite::Error) -> Error {
+    let error = match error {
+        // It would show the statement's text, and literals in it may be secret.
+        rusqlite::Error::SqlInputError { error, msg, offset, .. } => {
+            rusqlite::Error::SqliteFailure(error, Some(format!("{msg}, at byte {offset} of the statement")))
+        }
+        other => other,
+    };
     let (kind, code, message) = match &error {
         rusqlite::Error::SqliteFailure(failure, message) => {
             if failure.code == ErrorCode::OperationInterrupted {

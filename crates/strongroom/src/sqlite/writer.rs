@@ -10,7 +10,7 @@ use std::sync::mpsc::{Receiver, TryRecvError};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-use crate::error::{Error, Holder, QueryErrorKind, Result};
+use crate::error::{Busy, Error, Holder, QueryErrorKind, Result};
 use crate::sqlite::connection::{Answer, Connection, Opener, Role};
 use crate::sqlite::failure::breaks_connection;
 use crate::sqlite::file::Watch;
@@ -38,18 +38,40 @@ enum Released {
     Session(Reply<()>),
 }
 
-/// Who holds the writer across other callers' waits: only sessions do.
+/// What keeps the writer from the next unit, for those who wait in vain.
 #[derive(Clone, Default)]
-pub(crate) struct WriterHolder(Arc<Mutex<Option<(Instant, &'static Location<'static>)>>>);
+pub(crate) struct WriterHolder(Arc<Mutex<Held>>);
+
+#[derive(Clone, Copy, Default)]
+enum Held {
+    #[default]
+    ByNobody,
+    BySession(Instant, &'static Location<'static>),
+    ByOtherProcess,
+}
 
 impl WriterHolder {
-    pub(crate) fn current(&self) -> Option<Holder> {
-        let held = *self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        held.map(|(since, location)| Holder { age: since.elapsed(), location })
+    /// The error for a caller that has waited so long.
+    pub(crate) fn waited_in_vain(&self, waited: Duration) -> Error {
+        match self.get() {
+            Held::ByOtherProcess => Error::query(
+                QueryErrorKind::Busy,
+                format!("another process has kept the database's write lock for {:.1} s", waited.as_secs_f64()),
+            ),
+            Held::BySession(since, location) => {
+                let holder = Holder { age: since.elapsed(), location };
+                Error::PoolExhausted { waited, busy: Busy::Writer(Some(holder)) }
+            }
+            Held::ByNobody => Error::PoolExhausted { waited, busy: Busy::Writer(None) },
+        }
     }
 
-    fn set(&self, holder: Option<&'static Location<'static>>) {
-        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = holder.map(|location| (Instant::now(), location));
+    fn get(&self) -> Held {
+        *self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn set(&self, held: Held) {
+        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = held;
     }
 }
 
@@ -172,12 +194,12 @@ impl Writer {
                     return None;
                 }
             };
-        self.holder.set(Some(request.location));
+        self.holder.set(Held::BySession(Instant::now(), request.location));
         let end = match opened.send(Ok(())) {
             Ok(()) => SessionService::new(connection, request, self.session_max_age).serve(),
             Err(_) => SessionEnd::Rollback(None),
         };
-        self.holder.set(None);
+        self.holder.set(Held::ByNobody);
         let roll_back = || {
             if !connection.in_transaction() {
                 return Ok(());
@@ -211,7 +233,9 @@ impl Writer {
         if let Some(watch) = &self.watch {
             watch.check()?;
         }
+        self.holder.set(Held::ByOtherProcess);
         let begun = self.connection()?.control("BEGIN IMMEDIATE");
+        self.holder.set(Held::ByNobody);
         if begun.as_ref().is_err_and(breaks_connection) {
             self.connection = None;
         }

@@ -328,7 +328,7 @@ fn microseconds(time: OffsetDateTime) -> i64 {
 }
 
 fn columns(statement: &CachedStatement<'_>) -> Arc<[String]> {
-    statement.column_names().into_iter().map(str::to_owned).collect()
+    statement.column_names().map(str::to_owned).collect()
 }
 
 fn read_row(row: &rusqlite::Row<'_>, columns: &Arc<[String]>) -> Result<Row> {

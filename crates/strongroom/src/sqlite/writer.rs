@@ -6,7 +6,7 @@
 
 use std::collections::VecDeque;
 use std::panic::Location;
-use std::sync::mpsc::{Receiver, TryRecvError};
+use std::sync::mpsc::Receiver;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -40,38 +40,38 @@ enum Released {
 
 /// What keeps the writer from the next unit, for those who wait in vain.
 #[derive(Clone, Default)]
-pub(crate) struct WriterHolder(Arc<Mutex<Held>>);
+pub(crate) struct WriterHolder(Arc<Mutex<Holding>>);
 
 #[derive(Clone, Copy, Default)]
-enum Held {
+enum Holding {
     #[default]
-    ByNobody,
-    BySession(Instant, &'static Location<'static>),
-    ByOtherProcess,
+    Nobody,
+    Session(Instant, &'static Location<'static>),
+    OtherProcess,
 }
 
 impl WriterHolder {
     /// The error for a caller that has waited so long.
     pub(crate) fn waited_in_vain(&self, waited: Duration) -> Error {
         match self.get() {
-            Held::ByOtherProcess => Error::query(
+            Holding::OtherProcess => Error::query(
                 QueryErrorKind::Busy,
                 format!("another process has kept the database's write lock for {:.1} s", waited.as_secs_f64()),
             ),
-            Held::BySession(since, location) => {
+            Holding::Session(since, location) => {
                 let holder = Holder { age: since.elapsed(), location };
                 Error::PoolExhausted { waited, busy: Busy::Writer(Some(holder)) }
             }
-            Held::ByNobody => Error::PoolExhausted { waited, busy: Busy::Writer(None) },
+            Holding::Nobody => Error::PoolExhausted { waited, busy: Busy::Writer(None) },
         }
     }
 
-    fn get(&self) -> Held {
+    fn get(&self) -> Holding {
         *self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn set(&self, held: Held) {
-        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = held;
+    fn set(&self, holding: Holding) {
+        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = holding;
     }
 }
 
@@ -154,10 +154,7 @@ impl Writer {
             if released.len() >= GROUP_UNITS || began.elapsed() >= GROUP_AGE {
                 break;
             }
-            current = match self.queue.try_recv() {
-                Ok(work) => Some(work),
-                Err(TryRecvError::Empty | TryRecvError::Disconnected) => None,
-            };
+            current = self.queue.try_recv().ok();
         }
         self.commit(released);
         carried
@@ -194,12 +191,12 @@ impl Writer {
                     return None;
                 }
             };
-        self.holder.set(Held::BySession(Instant::now(), request.location));
+        self.holder.set(Holding::Session(Instant::now(), request.location));
         let end = match opened.send(Ok(())) {
             Ok(()) => SessionService::new(connection, request, self.session_max_age).serve(),
             Err(_) => SessionEnd::Rollback(None),
         };
-        self.holder.set(Held::ByNobody);
+        self.holder.set(Holding::Nobody);
         let roll_back = || {
             if !connection.in_transaction() {
                 return Ok(());
@@ -233,9 +230,9 @@ impl Writer {
         if let Some(watch) = &self.watch {
             watch.check()?;
         }
-        self.holder.set(Held::ByOtherProcess);
+        self.holder.set(Holding::OtherProcess);
         let begun = self.connection()?.control("BEGIN IMMEDIATE");
-        self.holder.set(Held::ByNobody);
+        self.holder.set(Holding::Nobody);
         if begun.as_ref().is_err_and(breaks_connection) {
             self.connection = None;
         }

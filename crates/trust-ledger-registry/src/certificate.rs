@@ -4,6 +4,8 @@ mod algorithm;
 mod category;
 mod details;
 mod extension;
+#[cfg(test)]
+pub(crate) mod fixture;
 mod weakness;
 
 use sha2::{Digest, Sha256};

@@ -8,6 +8,8 @@
 //! It takes what OpenSSL takes: lengths that are longer than they need be, and the indefinite form on constructed
 //! elements (some programs write PKCS#7 so). It never reads past its input and never recurses.
 
+#[cfg(test)]
+pub(crate) mod build;
 pub(crate) mod oid;
 pub(crate) mod time;
 

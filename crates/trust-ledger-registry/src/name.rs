@@ -129,10 +129,11 @@ impl Name {
     ///
     /// May hold any character but NUL; escape it before it goes to a terminal.
     pub fn display(&self) -> String {
-        if self.kind == NameKind::Dns && self.value.contains("xn--") {
-            if let (unicode, Ok(())) = idna::domain_to_unicode(&self.value) {
-                return unicode;
-            }
+        if self.kind == NameKind::Dns
+            && self.value.contains("xn--")
+            && let (unicode, Ok(())) = idna::domain_to_unicode(&self.value)
+        {
+            return unicode;
         }
         self.value.clone()
     }

@@ -61,10 +61,10 @@ impl<'der> RevocationList<'der> {
             None => return Err(DerError::Missing { offset: fields.offset(), expected: "thisUpdate" }.into()),
         };
         let mut next_update = None;
-        if matches!(fields.peek(), Some(tag::UTC_TIME | tag::GENERALIZED_TIME)) {
-            if let Some(element) = fields.next()? {
-                next_update = Some(der_time::read(&element).map_err(|_| element.invalid("nextUpdate"))?);
-            }
+        if matches!(fields.peek(), Some(tag::UTC_TIME | tag::GENERALIZED_TIME))
+            && let Some(element) = fields.next()?
+        {
+            next_update = Some(der_time::read(&element).map_err(|_| element.invalid("nextUpdate"))?);
         }
         let entries = match fields.optional(tag::SEQUENCE)? {
             Some(list) => list.reader(),

@@ -303,7 +303,7 @@ mod tests {
                 Some(digits) => format!("-0x{digits}"),
                 None => format!("0x{hex}"),
             };
-            assert_eq!(Serial::parse_candidates(&marked).unwrap(), [serial.clone()]);
+            assert_eq!(Serial::parse_candidates(&marked).unwrap(), std::slice::from_ref(&serial));
             let json = serde_json::to_string(&serial).unwrap();
             assert_eq!(json, format!("{hex:?}"));
             assert_eq!(serde_json::from_str::<Serial>(&json).unwrap(), serial);

@@ -51,10 +51,10 @@ pub(super) fn of(certificate: &Certificate) -> Vec<Weakness> {
     if let Some(hash) = certificate.weak_hash {
         found.push(Weakness::WeakSignature { hash: hash.to_owned() });
     }
-    if certificate.key_algorithm.starts_with("RSA") {
-        if let Some(bits) = certificate.key_bits.filter(|bits| *bits < LEAST_RSA_BITS) {
-            found.push(Weakness::WeakKey { bits });
-        }
+    if certificate.key_algorithm.starts_with("RSA")
+        && let Some(bits) = certificate.key_bits.filter(|bits| *bits < LEAST_RSA_BITS)
+    {
+        found.push(Weakness::WeakKey { bits });
     }
     found
 }

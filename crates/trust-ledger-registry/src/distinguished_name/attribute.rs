@@ -36,11 +36,11 @@ impl<'a> Value<'a> {
                 Err(_) => latin_1(content),
             },
             NUMERIC | PRINTABLE | TELETEX | IA5 | VISIBLE | tag::UTC_TIME | tag::GENERALIZED_TIME => latin_1(content),
-            BMP if content.len() % 2 == 0 => {
+            BMP if content.len().is_multiple_of(2) => {
                 let units = content.chunks_exact(2).map(|pair| u16::from_be_bytes([pair[0], pair[1]]));
                 char::decode_utf16(units).map(|unit| unit.unwrap_or(char::REPLACEMENT_CHARACTER)).collect()
             }
-            UNIVERSAL if content.len() % 4 == 0 => content
+            UNIVERSAL if content.len().is_multiple_of(4) => content
                 .chunks_exact(4)
                 .map(|four| u32::from_be_bytes([four[0], four[1], four[2], four[3]]))
                 .map(|point| char::from_u32(point).unwrap_or(char::REPLACEMENT_CHARACTER))

@@ -3,8 +3,11 @@ use std::process::{Command, Stdio};
 
 use super::*;
 
-/// A Name whose RDNs are given as lists of (type octets, value tag, value octets).
-fn name(rdns: &[&[(&[u8], u8, &[u8])]]) -> Vec<u8> {
+/// Type octets, value tag, value octets.
+type Attribute<'a> = (&'a [u8], u8, &'a [u8]);
+
+/// A Name whose RDNs are given as lists of attributes.
+fn name(rdns: &[&[Attribute<'_>]]) -> Vec<u8> {
     let element = |tag: u8, content: &[u8]| {
         let mut whole = vec![tag];
         match content.len() {
@@ -25,7 +28,7 @@ fn name(rdns: &[&[(&[u8], u8, &[u8])]]) -> Vec<u8> {
     element(0x30, &content)
 }
 
-fn read(rdns: &[&[(&[u8], u8, &[u8])]]) -> DistinguishedName {
+fn read(rdns: &[&[Attribute<'_>]]) -> DistinguishedName {
     DistinguishedName::from_der(&name(rdns)).unwrap()
 }
 
@@ -113,8 +116,8 @@ fn comparison_ignores_string_type_case_and_white_space() {
 
 #[test]
 fn comparison_ignores_the_order_within_an_rdn_and_not_that_of_rdns() {
-    let a: (&[u8], u8, &[u8]) = (CN, UTF8, b"a");
-    let o: (&[u8], u8, &[u8]) = (O, UTF8, b"o");
+    let a: Attribute<'_> = (CN, UTF8, b"a");
+    let o: Attribute<'_> = (O, UTF8, b"o");
     assert_eq!(read(&[&[a, o]]).comparison_key(), read(&[&[o, a]]).comparison_key());
     assert_ne!(read(&[&[a], &[o]]).comparison_key(), read(&[&[o], &[a]]).comparison_key());
     assert_ne!(read(&[&[a], &[o]]).comparison_key(), read(&[&[a, o]]).comparison_key());

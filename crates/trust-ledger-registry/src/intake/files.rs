@@ -85,7 +85,7 @@ impl Files {
             return Ok(None);
         }
         let is_new = metadata.is_file() && self.seen.insert(identity(&path, &metadata));
-        Ok(is_new.then(|| FoundFile { size: metadata.len(), path }))
+        Ok(is_new.then_some(FoundFile { size: metadata.len(), path }))
     }
 
     /// Puts the entries of a folder before everything that is pending.

@@ -30,14 +30,16 @@ pub(super) fn form(head: &[u8], is_all: bool) -> Option<Form> {
         [first @ (b'{' | b'[' | b'"'), after @ ..] => (*first, after.trim_ascii_start().first().copied()),
         _ => return None,
     };
-    if !is_open && lines.next().is_some_and(is_document) {
+    // A lone string is a document; lines in quotes are the source of some program.
+    if first != b'"' && !is_open && lines.next().is_some_and(is_document) {
         return Some(Form::Text { json_lines: true });
     }
     let mut values = serde_json::Deserializer::from_slice(start).into_iter::<IgnoredAny>();
     match values.next() {
         Some(Ok(IgnoredAny)) => {
-            let behind = start[values.byte_offset()..].trim_ascii_start();
-            matches!(behind.first(), None | Some(b'{' | b'[' | b'"')).then_some(Form::Json)
+            let behind = start[values.byte_offset()..].trim_ascii_start().first();
+            let goes_on = first != b'"' && matches!(behind, Some(b'{' | b'[' | b'"'));
+            (behind.is_none() || goes_on).then_some(Form::Json)
         }
         Some(Err(error)) if error.is_eof() && !is_all => Some(Form::Json),
         _ => {

@@ -117,7 +117,7 @@ impl<R: Read> Source<R> {
 fn is_utf_16(head: &[u8]) -> bool {
     let is_text = |octet: u8| octet.is_ascii_graphic() || octet.is_ascii_whitespace();
     match head {
-        [0xff, 0xfe, ..] | [0xfe, 0xff, ..] => head.len() % 2 == 0 || head.len() > 1024,
+        [0xff, 0xfe, ..] | [0xfe, 0xff, ..] => head.len().is_multiple_of(2) || head.len() > 1024,
         [a, 0, b, 0, c, 0, d, 0, ..] | [0, a, 0, b, 0, c, 0, d, ..] => [*a, *b, *c, *d].into_iter().all(is_text),
         _ => false,
     }

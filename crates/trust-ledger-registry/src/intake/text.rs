@@ -10,7 +10,7 @@ use super::position::{Origin, Place};
 use super::source::Source;
 use super::{Sink, json};
 
-/// Reads text to its end. A line that is a JSON document (an object; with `json_lines` of any type) is read as one;
+/// Reads text to its end. A line that is a JSON document (an object; with `json_lines` an array too) is read as one;
 /// one that is not is refused when the input is known to be JSON lines, which it is with `json_lines` or after the
 /// first such line.
 pub(super) fn read<R: Read>(
@@ -37,7 +37,7 @@ pub(super) fn read_from<R: Read>(
             !scanner.is_open()
                 && match text.trim_ascii_start() {
                     [b'{', b'"' | b'}', ..] => true,
-                    [b'{' | b'[' | b'"', ..] => json_lines,
+                    [b'{' | b'[', ..] => json_lines,
                     _ => false,
                 }
         };

@@ -24,7 +24,8 @@ pub(super) struct Line<'a> {
     pub(super) is_whole: bool,
 }
 
-/// Reads lines from a source. LF, CRLF and single CR end a line.
+/// Reads lines from a source. LF, CRLF and single CR end a line. Of several empty lines in a row
+/// some are left out, and counted.
 pub(super) struct Lines<'s, R> {
     source: &'s mut Source<R>,
     number: u64,
@@ -44,6 +45,9 @@ impl<'s, R: Read> Lines<'s, R> {
     pub(super) fn next(&mut self, wants_whole: impl Fn(&[u8]) -> bool) -> io::Result<Option<Line<'_>>> {
         self.source.consume(std::mem::take(&mut self.used));
         let begins_line = self.at_line_start;
+        if begins_line {
+            self.pass_over_empty_lines();
+        }
         let mut searched = 0;
         let mut limit = None;
         let (length, end) = loop {
@@ -94,6 +98,17 @@ impl<'s, R: Read> Lines<'s, R> {
     }
 }
 
+impl<R: Read> Lines<'_, R> {
+    /// A run of empty lines becomes one of them: nobody wants them singly, and a file can be full of them.
+    fn pass_over_empty_lines(&mut self) {
+        let run = self.source.window().iter().take_while(|octet| **octet == b'\n').count();
+        if run > 1 {
+            self.source.consume(run - 1);
+            self.number += run as u64 - 1;
+        }
+    }
+}
+
 /// Where a piece of a long line ends: before a PEM marker that is not complete yet, and not behind a backslash.
 fn piece_length(area: &[u8]) -> usize {
     const STARTS: [&[u8]; 2] = [b"-----BEGIN ", b"-----END "];
@@ -138,6 +153,14 @@ mod tests {
         );
         assert_eq!(lines(b""), []);
         assert_eq!(lines(b"\r"), [whole("", 1)]);
+    }
+
+    #[test]
+    fn empty_lines_that_are_passed_over_are_counted() {
+        let found = lines(b"a\n\n\n\n\nb\n");
+        assert_eq!(found.first().unwrap(), &(String::from("a"), 1, true));
+        assert_eq!(found.last().unwrap(), &(String::from("b"), 6, true));
+        assert!(found.len() < 6);
     }
 
     #[test]

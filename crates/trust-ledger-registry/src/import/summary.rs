@@ -1,0 +1,62 @@
+//! What an import did.
+
+use std::collections::BTreeMap;
+
+use serde::Serialize;
+
+/// Refusals and unchecked lists that a summary holds in full; beyond, they are only counted.
+const HELD: usize = 1_000;
+
+/// What an import did.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
+#[non_exhaustive]
+pub struct ImportSummary {
+    /// Certificates registered.
+    pub new: u64,
+    /// Certificates that were known before, or occurred twice.
+    pub known: u64,
+    /// Revocations recorded, holds made final and reasons that became keyCompromise.
+    pub revocations: u64,
+    /// Revocations that were known before.
+    pub revocations_known: u64,
+    /// Holds lifted by delta CRLs.
+    pub holds_lifted: u64,
+    /// What was passed over, by kind (`a private key`).
+    pub skipped: BTreeMap<String, u64>,
+    /// How many things were refused.
+    pub refused_count: u64,
+    /// The first 1,000 of them.
+    pub refused: Vec<Refusal>,
+    /// CRLs recorded though their signature could not be checked, because their issuer is not known; the first 1,000.
+    pub unchecked: Vec<String>,
+}
+
+/// Something that was refused.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Refusal {
+    /// File and place, one line without control characters: `bundle.pem: line 12`.
+    pub position: String,
+    /// Why, in one sentence.
+    pub reason: String,
+}
+
+impl ImportSummary {
+    pub(super) fn refuse(&mut self, position: impl ToString, reason: impl ToString) {
+        self.refused_count += 1;
+        if self.refused.len() < HELD {
+            self.refused.push(Refusal { position: position.to_string(), reason: reason.to_string() });
+        }
+    }
+
+    pub(super) fn skip(&mut self, kind: impl ToString, count: u64) {
+        if count > 0 {
+            *self.skipped.entry(kind.to_string()).or_default() += count;
+        }
+    }
+
+    pub(super) fn unchecked(&mut self, position: impl ToString) {
+        if self.unchecked.len() < HELD {
+            self.unchecked.push(position.to_string());
+        }
+    }
+}

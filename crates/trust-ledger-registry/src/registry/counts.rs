@@ -1,0 +1,203 @@
+//! Counts: how many certificates of each kind there are.
+//!
+//! They are sums over the table `certificate_count`, which triggers keep in the transaction of each change: it has one row
+//! per issuer, category, state of revocation and day of expiry. What time alone changes is the current day, which is
+//! counted from an index.
+
+use std::collections::BTreeMap;
+
+use serde::Serialize;
+use strongroom::{ReadSession, params};
+use time::OffsetDateTime;
+use uuid::Uuid;
+
+use super::Registry;
+use crate::certificate::Category;
+use crate::error::{Error, Result};
+use crate::record::{Finding, ON_HOLD, REVOKED, Status, category_of};
+
+/// How many certificates of each kind there are at one moment.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
+#[non_exhaustive]
+pub struct Counts {
+    /// All of them.
+    pub total: u64,
+    /// By status; each of the five is there.
+    pub by_status: BTreeMap<Status, u64>,
+    /// By category; each of the five is there.
+    pub by_category: BTreeMap<Category, u64>,
+    /// By issuer, the one with most first; only those that have any.
+    pub by_issuer: Vec<IssuerCount>,
+    /// By month of notAfter in UTC, of those that are neither revoked nor on hold, earliest first; only months that have
+    /// any.
+    pub by_month: Vec<MonthCount>,
+}
+
+/// How many certificates of an issuer there are.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[non_exhaustive]
+pub struct IssuerCount {
+    /// The issuer.
+    pub issuer_id: Uuid,
+    /// Its name, RFC 4514.
+    pub name: String,
+    /// Certificates.
+    pub certificates: u64,
+}
+
+/// How many certificates expire in a month.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[non_exhaustive]
+pub struct MonthCount {
+    /// The year, 0 to 9999.
+    pub year: i32,
+    /// The month, 1 to 12.
+    pub month: u8,
+    /// Certificates.
+    pub certificates: u64,
+}
+
+/// How many certificates have each finding. One may have several.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
+#[non_exhaustive]
+pub struct FindingCounts {
+    /// Certificates with at least one.
+    pub certificates: u64,
+    /// By finding; each of the four is there.
+    pub by_finding: BTreeMap<Finding, u64>,
+}
+
+impl Registry {
+    /// Counts by status, category, issuer and month of expiry, all of the same moment.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Database`].
+    pub async fn counts(&self) -> Result<Counts> {
+        let now = self.instant();
+        let mut session = self.db.read_session().await?;
+        let today = day_of(now);
+        let mut counts = Counts::default();
+        counts.by_category.extend(Category::ALL.into_iter().map(|category| (category, 0)));
+        let mut status = by_state(&mut session, today).await?;
+        let expired_today = expired_on(&mut session, today, now).await?;
+        let not_yet_valid = not_yet_valid(&mut session, now).await?;
+        status.expired += expired_today;
+        status.unexpired = status.unexpired.saturating_sub(expired_today);
+        counts.by_status.extend([
+            (Status::Revoked, status.revoked),
+            (Status::OnHold, status.on_hold),
+            (Status::Expired, status.expired),
+            (Status::NotYetValid, not_yet_valid),
+            (Status::Valid, status.unexpired.saturating_sub(not_yet_valid)),
+        ]);
+        counts.total = counts.by_status.values().sum();
+        for (category, certificates) in by_category(&mut session).await? {
+            counts.by_category.insert(category, certificates);
+        }
+        counts.by_issuer = by_issuer(&mut session).await?;
+        counts.by_month = by_month(&mut session).await?;
+        Ok(counts)
+    }
+
+    /// How many certificates have each finding.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Database`].
+    pub async fn findings(&self) -> Result<FindingCounts> {
+        const SQL: &str = "-- findings\n\
+            SELECT c.weak, c.duplicate_serial, c.key_reused, count(*) FROM certificate AS c \
+            WHERE c.weak + c.duplicate_serial + c.key_reused > 0 GROUP BY 1, 2, 3";
+        let mut counts = FindingCounts::default();
+        counts.by_finding.extend(Finding::ALL.into_iter().map(|finding| (finding, 0)));
+        for row in self.db.fetch_all(SQL, params![]).await? {
+            let certificates: u64 = row.get(3)?;
+            counts.certificates += certificates;
+            for finding in Finding::from_columns(row.get(0)?, row.get(1)?, row.get(2)?) {
+                *counts.by_finding.entry(finding).or_default() += certificates;
+            }
+        }
+        Ok(counts)
+    }
+}
+
+#[derive(Default)]
+struct ByState {
+    revoked: u64,
+    on_hold: u64,
+    expired: u64,
+    unexpired: u64,
+}
+
+/// Sums by state; the days before today have expired.
+async fn by_state(session: &mut ReadSession, today: i64) -> Result<ByState> {
+    const SQL: &str = "-- counts by state\n\
+        SELECT revoked, expiry_day < $1, sum(n) FROM certificate_count GROUP BY 1, 2";
+    let mut by = ByState::default();
+    for row in session.fetch_all(SQL, params![today]).await? {
+        let certificates: u64 = row.get(2)?;
+        match (row.get(0)?, row.get(1)?) {
+            (REVOKED, _) => by.revoked += certificates,
+            (ON_HOLD, _) => by.on_hold += certificates,
+            (_, true) => by.expired += certificates,
+            (_, false) => by.unexpired += certificates,
+        }
+    }
+    Ok(by)
+}
+
+/// Of those that expire today, the ones that have.
+async fn expired_on(session: &mut ReadSession, today: i64, now: OffsetDateTime) -> Result<u64> {
+    const SQL: &str = "-- counts expired today\n\
+        SELECT count(*) FROM certificate AS c \
+        WHERE c.lapsed IN (0, 1) AND c.not_after >= $1 AND c.not_after < $2 AND c.revoked = 0";
+    let midnight = OffsetDateTime::from_unix_timestamp(today * 86_400).unwrap_or(now);
+    Ok(session.fetch_one(SQL, params![midnight, now]).await?.get(0)?)
+}
+
+async fn not_yet_valid(session: &mut ReadSession, now: OffsetDateTime) -> Result<u64> {
+    // What begins in the future began in the future when it was registered.
+    const SQL: &str = "-- counts not yet valid\n\
+        SELECT count(*) FROM certificate AS c \
+        WHERE c.not_before > c.registered_at AND c.not_before > $1 AND +c.revoked = 0 AND +c.not_after >= $1";
+    Ok(session.fetch_one(SQL, params![now]).await?.get(0)?)
+}
+
+async fn by_category(session: &mut ReadSession) -> Result<Vec<(Category, u64)>> {
+    const SQL: &str = "-- counts by category\nSELECT category, sum(n) FROM certificate_count GROUP BY 1 HAVING sum(n) > 0";
+    let category = |code: i64| {
+        category_of(code).ok_or_else(|| Error::Damaged { what: "category", object: format!("a count of code {code}") })
+    };
+    session.fetch_all(SQL, params![]).await?.iter().map(|row| Ok((category(row.get(0)?)?, row.get(1)?))).collect()
+}
+
+async fn by_issuer(session: &mut ReadSession) -> Result<Vec<IssuerCount>> {
+    const SQL: &str = "-- counts by issuer\n\
+        SELECT i.id, i.name, sum(s.n) FROM certificate_count AS s JOIN issuer AS i ON i.id = s.issuer \
+        GROUP BY i.id, i.name HAVING sum(s.n) > 0 ORDER BY 3 DESC, 2, 1";
+    let rows = session.fetch_all(SQL, params![]).await?;
+    rows.iter()
+        .map(|row| Ok(IssuerCount { issuer_id: row.get(0)?, name: row.get(1)?, certificates: row.get(2)? }))
+        .collect()
+}
+
+async fn by_month(session: &mut ReadSession) -> Result<Vec<MonthCount>> {
+    const SQL: &str = "-- counts by day of expiry\n\
+        SELECT expiry_day, sum(n) FROM certificate_count WHERE revoked = 0 GROUP BY 1 HAVING sum(n) > 0";
+    let mut months = BTreeMap::<(i32, u8), u64>::new();
+    for row in session.fetch_all(SQL, params![]).await? {
+        let day: i64 = row.get(0)?;
+        let date = day
+            .checked_mul(86_400)
+            .and_then(|seconds| OffsetDateTime::from_unix_timestamp(seconds).ok())
+            .ok_or_else(|| Error::Damaged { what: "expiry_day", object: format!("a count of day {day}") })?;
+        *months.entry((date.year(), date.month().into())).or_default() += row.get::<u64>(1)?;
+    }
+    Ok(months.into_iter().map(|((year, month), certificates)| MonthCount { year, month, certificates }).collect())
+}
+
+/// The day of a time, in days since 1970-01-01.
+fn day_of(time: OffsetDateTime) -> i64 {
+    time.unix_timestamp().div_euclid(86_400)
+}

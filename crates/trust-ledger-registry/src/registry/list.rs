@@ -1,0 +1,236 @@
+//! Lists of certificates, page by page.
+
+use std::fmt::Write as _;
+use std::str::FromStr;
+use std::sync::LazyLock;
+
+use serde::Serialize;
+use strongroom::{Params, ReadSession, Value, params};
+use time::OffsetDateTime;
+use uuid::Uuid;
+
+use super::Registry;
+use super::filter::{Filter, Window};
+use super::page::Query;
+use super::row::{damaged, record_columns, record_query, records as records_of, revocation_join};
+use crate::error::{Error, Result};
+use crate::name::{Name, NamePattern};
+use crate::record::Record;
+
+/// Records on a page at most.
+pub const MAX_PAGE: u32 = 10_000;
+
+/// Matches of a range up to which sorting all of them is the quickest way to a page.
+const FEW: u32 = 10_000;
+
+/// Records fetched by one statement when their ids are known; its text has as many placeholders.
+const TOGETHER: usize = 100;
+
+/// Which part of a list is asked for.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Page {
+    /// Where it begins: [`next`](ListPage::next) of the page before; `None` for the first page.
+    pub after: Option<String>,
+    /// Records on the page at most. Default 100, 1 to 10,000.
+    pub limit: u32,
+    /// Whether to count all that match. Without a filter this is a sum of a few rows, with one a look at each match.
+    pub total: bool,
+}
+
+impl Default for Page {
+    fn default() -> Self {
+        Page { after: None, limit: 100, total: false }
+    }
+}
+
+impl Page {
+    pub(super) fn cursor(&self) -> Result<Option<Uuid>> {
+        let parse = |text: &String| Uuid::from_str(text).map_err(|_| Error::Cursor { found: text.clone() });
+        self.after.as_ref().map(parse).transpose()
+    }
+
+    pub(super) fn checked_limit(&self) -> Result<u32> {
+        match self.limit {
+            1..=MAX_PAGE => Ok(self.limit),
+            found => Err(Error::PageSize { found, most: MAX_PAGE }),
+        }
+    }
+}
+
+/// A part of a list, newest registered first.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+#[non_exhaustive]
+pub struct ListPage {
+    /// The records.
+    pub records: Vec<Record>,
+    /// Where the next page begins; `None` when this is the last. Opaque, and good for as long as the ledger is: records
+    /// registered later are not on later pages, deleted ones are missing.
+    pub next: Option<String>,
+    /// How many match, if that was asked for.
+    pub total: Option<u64>,
+}
+
+impl Registry {
+    /// The certificates that match, newest registered first, one page at a time.
+    ///
+    /// A page costs the same wherever it is, and whatever the size of the ledger, as long as there is at most one
+    /// condition. Two conditions are quick when either is rare or both are common. Name patterns and dates whose
+    /// matches are neither few nor a large part of the ledger take longer; [`NamePattern::Infix`] reads every name.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Cursor`], [`Error::PageSize`], [`Error::Database`].
+    pub async fn list(&self, filter: &Filter, page: &Page) -> Result<ListPage> {
+        // One more than asked for tells whether there is a next page.
+        let limit = page.checked_limit()?;
+        let window = Window { cursor: page.cursor()?, limit: Some(limit + 1), now: self.instant() };
+        if let Some(pattern @ NamePattern::Infix(_)) = &filter.name {
+            return self.list_by_scan(filter, pattern, page, window).await;
+        }
+        let mut records = if filter.is_range() {
+            self.list_range(filter, window).await?
+        } else {
+            let (sql, params) = page_query(filter, window);
+            records_of(&self.db.fetch_all(&sql, params).await?, window.now)?
+        };
+        let more = records.len() > limit as usize;
+        records.truncate(limit as usize);
+        let next = records.last().filter(|_| more).map(|record| record.id.to_string());
+        let total = if page.total { Some(self.total(filter, window.now).await?) } else { None };
+        Ok(ListPage { records, next, total })
+    }
+
+    /// How many certificates match.
+    async fn total(&self, filter: &Filter, now: OffsetDateTime) -> Result<u64> {
+        if *filter == Filter::default() {
+            const ALL: &str = "-- total of all\nSELECT coalesce(sum(n), 0) FROM certificate_count";
+            return Ok(self.db.fetch_one(ALL, params![]).await?.get(0)?);
+        }
+        let mut query = Query::new("-- total\nSELECT count(*) FROM (");
+        filter.ids(&mut query, Window { cursor: None, limit: None, now });
+        query.text(") AS matches");
+        let (sql, params) = query.into_parts();
+        Ok(self.db.fetch_one(&sql, params).await?.get(0)?)
+    }
+
+    /// A page of matches that an index has in another order. Few are sorted. Many are likely to be met soon in
+    /// the list's own order; where they are not, all are sorted after all.
+    async fn list_range(&self, filter: &Filter, window: Window) -> Result<Vec<Record>> {
+        let wanted = window.limit.unwrap_or(MAX_PAGE);
+        let mut session = self.db.read_session().await?;
+        let mut probe = Query::new("-- list probe\nSELECT count(*) FROM (SELECT 1 FROM (");
+        filter.ids(&mut probe, Window { limit: None, ..window });
+        probe.push(") AS matches LIMIT $) AS some", FEW + 1);
+        let (sql, params) = probe.into_parts();
+        let matches: u32 = session.fetch_one(&sql, params).await?.get(0)?;
+        if matches > FEW {
+            let ids = newest_that_fit(&mut session, filter, window).await?;
+            if let Some(ids) = ids.get(..wanted as usize) {
+                return fetch_together(&mut session, ids, window.now).await;
+            }
+        }
+        let (sql, params) = page_query(filter, window);
+        records_of(&session.fetch_all(&sql, params).await?, window.now)
+    }
+
+    /// A page of what only reading every name can find.
+    async fn list_by_scan(&self, filter: &Filter, pattern: &NamePattern, page: &Page, window: Window) -> Result<ListPage> {
+        const NAMES: &str = "-- list by scan\nSELECT n.name, n.certificate FROM certificate_name AS n";
+        let rest = Filter { name: None, ..filter.clone() };
+        let limit = page.limit as usize;
+        let mut session = self.db.read_session().await?;
+        let mut ids: Vec<Uuid> = Vec::new();
+        let mut rows = session.fetch(NAMES, params![]);
+        while let Some(row) = rows.next().await {
+            let row = row?;
+            if pattern.matches(&row.get::<String>(0)?) {
+                ids.push(row.get(1)?);
+            }
+        }
+        drop(rows);
+        ids.sort_unstable_by(|a, b| b.cmp(a));
+        ids.dedup();
+        let mut fitting = Vec::new();
+        let mut total = 0;
+        for some in ids.chunks(TOGETHER) {
+            let some = if rest == Filter::default() {
+                some.to_vec()
+            } else {
+                let mut query = Query::new("-- list by scan, other conditions\n");
+                rest.among(&mut query, some, window.now);
+                let (sql, params) = query.into_parts();
+                let rows = session.fetch_all(&sql, params).await?;
+                rows.iter().map(|row| Ok(row.get(0)?)).collect::<Result<Vec<Uuid>>>()?
+            };
+            total += some.len() as u64;
+            let after_cursor = some.into_iter().filter(|id| window.cursor.is_none_or(|cursor| *id < cursor));
+            fitting.extend(after_cursor.take(limit + 1 - fitting.len().min(limit + 1)));
+            if !page.total && fitting.len() > limit {
+                break;
+            }
+        }
+        let next = fitting.get(limit - 1).filter(|_| fitting.len() > limit).map(Uuid::to_string);
+        fitting.truncate(limit);
+        let records = fetch_together(&mut session, &fitting, window.now).await?;
+        Ok(ListPage { records, next, total: page.total.then_some(total) })
+    }
+}
+
+/// The statement for a page of records, found by one index.
+fn page_query(filter: &Filter, window: Window) -> (String, Params) {
+    // The ids are found first, from indexes alone where there is one condition; only theirs are read.
+    let mut query = Query::new(record_columns!("list"));
+    query.text("FROM (");
+    filter.ids(&mut query, window);
+    query.text(") AS page CROSS JOIN certificate AS c");
+    query.text(revocation_join!());
+    query.text("WHERE c.id = page.id ORDER BY page.id DESC");
+    query.into_parts()
+}
+
+/// Those of the newest certificates that match, newest first, looking at a few for each one wanted.
+async fn newest_that_fit(session: &mut ReadSession, filter: &Filter, window: Window) -> Result<Vec<Uuid>> {
+    const LOOKED_AT_PER_WANTED: u32 = 5;
+    let mut query = Query::new("-- list newest\n");
+    let wanted = window.limit.unwrap_or(MAX_PAGE);
+    filter.among_newest(&mut query, window, wanted.saturating_mul(LOOKED_AT_PER_WANTED));
+    let (sql, params) = query.into_parts();
+    let mut ids = Vec::new();
+    for row in session.fetch_all(&sql, params).await? {
+        let id: Uuid = row.get(0)?;
+        let fits = match &filter.name {
+            None => true,
+            Some(pattern) => {
+                let common_name: Option<String> = row.get(1)?;
+                let names: Vec<Name> =
+                    serde_json::from_str(&row.get::<String>(2)?).map_err(|_| damaged("names", id))?;
+                common_name.is_some_and(|name| pattern.matches(&name))
+                    || names.iter().any(|name| pattern.matches(&name.value))
+            }
+        };
+        if fits {
+            ids.push(id);
+        }
+    }
+    Ok(ids)
+}
+
+/// The records with these ids, in their order.
+async fn fetch_together(session: &mut ReadSession, ids: &[Uuid], now: OffsetDateTime) -> Result<Vec<Record>> {
+    const RECORDS: &str = record_query!("list by ids", "certificate AS c", "WHERE c.id IN ($1");
+    static SQL: LazyLock<String> = LazyLock::new(|| {
+        let mut sql = RECORDS.to_owned();
+        for number in 2..=TOGETHER {
+            // Writing to a String cannot fail.
+            let _ = write!(sql, ", ${number}");
+        }
+        sql + ") ORDER BY c.id DESC"
+    });
+    let mut found = Vec::with_capacity(ids.len());
+    for some in ids.chunks(TOGETHER) {
+        let filling = std::iter::repeat_n(some[0], TOGETHER - some.len());
+        let values: Vec<Value> = some.iter().copied().chain(filling).map(Value::from).collect();
+        found.extend(records_of(&session.fetch_all(&SQL, Params::from(values)).await?, now)?);
+    }
+    Ok(found)
+}

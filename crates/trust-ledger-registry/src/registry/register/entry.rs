@@ -1,0 +1,228 @@
+//! A certificate on its way into the database: every column, computed once.
+
+use std::sync::Mutex;
+
+use serde_json::json;
+use sha2::{Digest, Sha256};
+use strongroom::{Params, params};
+use time::OffsetDateTime;
+use uuid::{ContextV7, Timestamp, Uuid};
+
+use super::super::issuers::Identity;
+use super::super::row::hex;
+use crate::certificate::{Category, Certificate};
+use crate::name::{reversed_key, search_key};
+use crate::record::{Annotations, category_code, weak_column};
+use crate::timestamp;
+
+/// A row of `certificate` and what belongs to it.
+pub(super) struct Entry<'a> {
+    pub(super) id: Uuid,
+    pub(super) certificate: &'a Certificate,
+    annotations: &'a Annotations,
+    category: Category,
+    issuer: Uuid,
+    /// How many resolved issuers of the issuer's name there must be for the row to be inserted; None when the issuer's
+    /// signature was verified, which nothing that happens later makes wrong.
+    tried: Option<i64>,
+    names: SearchNames,
+    now: OffsetDateTime,
+}
+
+impl<'a> Entry<'a> {
+    /// Inserts unless the fingerprint is known, or the number of candidates is another than was tried.
+    pub(super) const INSERT: &'static str = "-- register\n\
+        INSERT INTO certificate (id, fingerprint, issuer, serial, subject, issuer_name, common_name, names, not_before, \
+            not_after, category, key_algorithm, key_bits, signature_algorithm, is_ca, is_precertificate, weak, \
+            public_key_hash, key_holder, names_key, source, owner, tags, note, files, registered_at, lapsed, der, \
+            duplicate_serial, key_reused, revoked) \
+        SELECT $1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, $19, $20, $21, $22, $23, \
+            $24, $25, $26, $27, $28, \
+            EXISTS (SELECT 1 FROM certificate AS o \
+                    WHERE o.serial = $4 AND o.issuer = $3 AND o.is_precertificate = $16), \
+            EXISTS (SELECT 1 FROM certificate AS o WHERE o.public_key_hash = $18 AND o.key_holder < $19) \
+            OR EXISTS (SELECT 1 FROM certificate AS o WHERE o.public_key_hash = $18 AND o.key_holder > $19), \
+            COALESCE((SELECT CASE r.reason WHEN 6 THEN 1 ELSE 2 END FROM revocation AS r \
+                      WHERE r.issuer = $3 AND r.serial = $4), 0) \
+        WHERE $29 IS NULL \
+           OR (SELECT count(*) FROM issuer AS i WHERE i.dn_key = $30 AND i.public_key IS NOT NULL) = $29 \
+        ON CONFLICT (fingerprint) DO NOTHING";
+
+    pub(super) const INSERT_NAME: &'static str = "-- register name\n\
+        INSERT INTO certificate_name (name, not_before, certificate) \
+        SELECT $1, $2, $3 WHERE EXISTS (SELECT 1 FROM certificate AS c WHERE c.id = $3)";
+
+    pub(super) const INSERT_REVERSED: &'static str = "-- register reversed name\n\
+        INSERT INTO certificate_name_reversed (name, certificate) \
+        SELECT $1, $2 WHERE EXISTS (SELECT 1 FROM certificate AS c WHERE c.id = $2)";
+
+    pub(super) const INSERT_TAG: &'static str = "-- register tag\n\
+        INSERT INTO certificate_tag (tag, certificate) \
+        SELECT $1, $2 WHERE EXISTS (SELECT 1 FROM certificate AS c WHERE c.id = $2)";
+
+    pub(super) fn new(
+        certificate: &'a Certificate,
+        annotations: &'a Annotations,
+        identity: &Identity,
+        now: OffsetDateTime,
+    ) -> Entry<'a> {
+        Entry {
+            id: new_id(now),
+            certificate,
+            annotations,
+            category: annotations.category.unwrap_or_else(|| certificate.default_category()),
+            issuer: identity.id,
+            tried: identity.tried.and_then(|tried| i64::try_from(tried).ok()),
+            names: SearchNames::of(
+                certificate.common_name(),
+                certificate.names().iter().map(|name| name.value.as_str()),
+            ),
+            now,
+        }
+    }
+
+    pub(super) fn params(&self) -> Params {
+        let certificate = self.certificate;
+        let key_hash = Sha256::digest(certificate.public_key());
+        params![
+            self.id,
+            certificate.fingerprint(),
+            self.issuer,
+            certificate.serial().as_bytes(),
+            certificate.subject().text(),
+            certificate.issuer().text(),
+            certificate.common_name(),
+            json!(certificate.names()).to_string(),
+            certificate.not_before(),
+            certificate.not_after(),
+            category_code(self.category),
+            certificate.key_algorithm(),
+            certificate.key_bits(),
+            certificate.signature_algorithm(),
+            certificate.is_ca(),
+            certificate.is_precertificate(),
+            weak_column(certificate),
+            &key_hash[..16],
+            key_holder(certificate),
+            names_key(&self.names, certificate),
+            self.annotations.source.as_deref(),
+            self.annotations.owner.as_deref(),
+            json!(self.annotations.tags).to_string(),
+            self.annotations.note.as_deref(),
+            self.annotations.files,
+            self.now,
+            certificate.not_after() < self.now,
+            certificate.der(),
+            self.tried,
+            certificate.issuer().comparison_key(),
+        ]
+    }
+
+    pub(super) fn name_params(&self) -> impl Iterator<Item = Params> + '_ {
+        self.names.keys.iter().map(|name| params![name, self.certificate.not_before(), self.id])
+    }
+
+    pub(super) fn reversed_params(&self) -> impl Iterator<Item = Params> + '_ {
+        self.names.reversed.iter().map(|name| params![name, self.id])
+    }
+
+    pub(super) fn tag_params(&self) -> impl Iterator<Item = Params> + '_ {
+        self.annotations.tags.iter().map(|tag| params![tag, self.id])
+    }
+
+    /// What an event says of the new record: enough to tell later which certificate it was.
+    pub(super) fn to_json(&self) -> String {
+        let certificate = self.certificate;
+        json!({
+            "fingerprint_sha256": hex(certificate.fingerprint()),
+            "issuer_id": self.issuer,
+            "serial": certificate.serial().to_hex(),
+            "subject": certificate.subject().text(),
+            "not_after": timestamp::text(certificate.not_after()),
+            "category": self.category,
+            "source": self.annotations.source,
+            "owner": self.annotations.owner,
+            "tags": self.annotations.tags,
+            "note": self.annotations.note,
+        })
+        .to_string()
+    }
+}
+
+/// A UUIDv7 of a time, or of the last one given out when that is later: so ids grow within a process, and no id's time is
+/// before its certificate's registration.
+fn new_id(now: OffsetDateTime) -> Uuid {
+    static CONTEXT: Mutex<ContextV7> = Mutex::new(ContextV7::new());
+    let seconds = u64::try_from(now.unix_timestamp()).unwrap_or_default();
+    Uuid::new_v7(Timestamp::from_unix(&CONTEXT, seconds, now.nanosecond()))
+}
+
+/// The names of a certificate in the forms in which they are searched: sorted, each once.
+pub(in super::super) struct SearchNames {
+    /// For equality and beginnings.
+    pub(in super::super) keys: Vec<String>,
+    /// For ends; only of names that a pattern for ends can fit.
+    pub(in super::super) reversed: Vec<String>,
+}
+
+impl SearchNames {
+    pub(in super::super) fn of<'n>(
+        common_name: Option<&'n str>,
+        names: impl Iterator<Item = &'n str>,
+    ) -> SearchNames {
+        let mut keys = Vec::new();
+        let mut reversed = Vec::new();
+        for name in common_name.into_iter().chain(names) {
+            let key = search_key(name);
+            if key.is_empty() || keys.contains(&key) {
+                continue;
+            }
+            if name.contains(['.', '@']) {
+                reversed.push(reversed_key(name));
+            }
+            keys.push(key);
+        }
+        for names in [&mut keys, &mut reversed] {
+            names.sort_unstable();
+            names.dedup();
+        }
+        SearchNames { keys, reversed }
+    }
+}
+
+/// What a renewal has in common with its predecessor: the set of names, or, as for display, the subject of a
+/// certificate without names, or its fingerprint.
+fn names_key(names: &SearchNames, certificate: &Certificate) -> [u8; 16] {
+    let mut hash = Sha256::new();
+    if !names.keys.is_empty() {
+        for name in &names.keys {
+            hash.update((name.len() as u64).to_be_bytes());
+            hash.update(name);
+        }
+    } else if !certificate.subject().is_empty() {
+        hash.update(b"subject");
+        hash.update(certificate.subject().comparison_key());
+    } else {
+        hash.update(b"fingerprint");
+        hash.update(certificate.fingerprint());
+    }
+    let mut key = [0; 16];
+    key.copy_from_slice(&hash.finalize()[..16]);
+    key
+}
+
+/// Whom the key may serve without being reused; see the schema.
+fn key_holder(certificate: &Certificate) -> i64 {
+    let mut hash = Sha256::new();
+    if certificate.is_ca() {
+        hash.update(b"subject");
+        hash.update(certificate.subject().comparison_key());
+    } else {
+        hash.update(b"issuer and serial");
+        hash.update(certificate.issuer().comparison_key());
+        hash.update(certificate.serial().as_bytes());
+    }
+    let mut holder = [0; 8];
+    holder.copy_from_slice(&hash.finalize()[..8]);
+    i64::from_be_bytes(holder)
+}

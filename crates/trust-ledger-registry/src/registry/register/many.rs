@@ -1,0 +1,232 @@
+//! Registering many certificates together.
+
+use std::collections::HashMap;
+use std::collections::hash_map::Entry as Slot;
+use std::fmt::Write as _;
+use std::sync::{Arc, LazyLock};
+
+use strongroom::{Batch, Params, Value};
+use uuid::Uuid;
+
+use super::super::Registry;
+use super::super::event::EventRow;
+use super::super::issuers::{Candidate, DnKey, Identity, IssuerRow, identify};
+use super::{ATTEMPTS, Entry};
+use crate::certificate::Certificate;
+use crate::error::{Error, Result};
+use crate::public_key::PublicKey;
+use crate::record::{Annotations, Registration};
+
+/// Certificates that are registered in one transaction at most.
+const MAX_TOGETHER: usize = 3_000;
+
+/// Fingerprints looked up by one statement; its text has as many placeholders.
+const LOOKUP: usize = 100;
+
+type Fingerprint = [u8; 32];
+
+impl Registry {
+    /// Registers many certificates, as [`register`](Registry::register) does each; the answers are in their order.
+    ///
+    /// They are committed in transactions of at most 3,000, and each of those is all or nothing: when this fails or is
+    /// dropped, those before stay. A certificate that occurs twice is registered once. Issuers among those of one
+    /// transaction are known to the others whatever the order. Signatures are checked on a thread for blocking work.
+    ///
+    /// # Errors
+    ///
+    /// As [`register`](Registry::register).
+    ///
+    /// # Panics
+    ///
+    /// Outside a Tokio runtime.
+    pub async fn register_many(
+        &self,
+        certificates: Vec<Certificate>,
+        annotations: &Annotations,
+    ) -> Result<Vec<Registration>> {
+        let annotations = annotations.normal();
+        let certificates = Arc::new(certificates);
+        let mut registrations = Vec::with_capacity(certificates.len());
+        for start in (0..certificates.len()).step_by(MAX_TOGETHER) {
+            let together = start..certificates.len().min(start + MAX_TOGETHER);
+            registrations.extend(self.register_together(&certificates, together.collect(), &annotations).await?);
+        }
+        Ok(registrations)
+    }
+
+    /// Registers the certificates at these positions, in one transaction unless an issuer becomes known meanwhile.
+    async fn register_together(
+        &self,
+        certificates: &Arc<Vec<Certificate>>,
+        positions: Vec<usize>,
+        annotations: &Annotations,
+    ) -> Result<Vec<Registration>> {
+        let fingerprint = |position: &usize| *certificates[*position].fingerprint();
+        let mut answers: HashMap<Fingerprint, Registration> = self
+            .ids_of(positions.iter().map(fingerprint).collect())
+            .await?
+            .into_iter()
+            .map(|(fingerprint, id)| (fingerprint, Registration::AlreadyKnown(id)))
+            .collect();
+        let mut open = Vec::new();
+        let mut seen = answers.clone();
+        for position in &positions {
+            if let Slot::Vacant(slot) = seen.entry(fingerprint(position)) {
+                slot.insert(Registration::AlreadyKnown(Uuid::nil()));
+                open.push(*position);
+            }
+        }
+        drop(seen);
+        for _ in 0..ATTEMPTS {
+            if open.is_empty() {
+                break;
+            }
+            let (ids, inserted) = self.insert_together(certificates, &open, annotations).await?;
+            if inserted == ids.len() {
+                answers.extend(ids.into_iter().map(|(fingerprint, id)| (fingerprint, Registration::Registered(id))));
+                open.clear();
+                break;
+            }
+            // Others registered some of them meanwhile, or an issuer became known: see which are there now.
+            let found = self.ids_of(open.iter().map(fingerprint).collect()).await?;
+            for (fingerprint, id) in ids {
+                if let Some(found) = found.get(&fingerprint) {
+                    let mine = *found == id;
+                    let answer = if mine { Registration::Registered(id) } else { Registration::AlreadyKnown(*found) };
+                    answers.insert(fingerprint, answer);
+                }
+            }
+            open.retain(|position| !found.contains_key(&fingerprint(position)));
+            for position in &open {
+                self.issuers.forget(certificates[*position].issuer().comparison_key());
+            }
+        }
+        if !open.is_empty() {
+            return Err(Error::Contended { what: "an issuer's name" });
+        }
+        for position in &positions {
+            let certificate = &certificates[*position];
+            if certificate.is_ca() {
+                self.resolve(&IssuerRow::resolved_by(certificate)).await?;
+            }
+        }
+        let mut registrations = Vec::with_capacity(positions.len());
+        for position in &positions {
+            // Every position is known or was inserted: nothing is open any more.
+            let answer = answers.get_mut(&fingerprint(position)).ok_or(Error::Contended { what: "the ledger" })?;
+            registrations.push(*answer);
+            *answer = Registration::AlreadyKnown(answer.id());
+        }
+        Ok(registrations)
+    }
+
+    /// One transaction. Gives back the ids that the certificates have if they were inserted, and how many were.
+    async fn insert_together(
+        &self,
+        certificates: &Arc<Vec<Certificate>>,
+        positions: &[usize],
+        annotations: &Annotations,
+    ) -> Result<(Vec<(Fingerprint, Uuid)>, usize)> {
+        let identities = self.identify_together(certificates, positions).await?;
+        let now = self.now();
+        let mut issuers: HashMap<Uuid, IssuerRow> = HashMap::new();
+        let mut entries = Vec::with_capacity(positions.len());
+        for (position, identity) in positions.iter().zip(&identities) {
+            let certificate = &certificates[*position];
+            for row in self.issuers_to_record(certificate, identity) {
+                issuers.entry(row.id).or_insert(row);
+            }
+            entries.push(Entry::new(certificate, annotations, identity, now));
+        }
+        let issuers: Vec<IssuerRow> = issuers.into_values().collect();
+        // One statement after the other, each for all: so each is looked up once, and what lies together is written
+        // together.
+        let mut batch = Batch::new();
+        batch.push_many(IssuerRow::INSERT, issuers.iter().map(|issuer| issuer.params(now)));
+        batch.push_many(Entry::INSERT, entries.iter().map(Entry::params));
+        batch.push_many(Entry::INSERT_NAME, entries.iter().flat_map(Entry::name_params));
+        batch.push_many(Entry::INSERT_REVERSED, entries.iter().flat_map(Entry::reversed_params));
+        batch.push_many(Entry::INSERT_TAG, entries.iter().flat_map(Entry::tag_params));
+        let events = entries.iter().map(|entry| self.registered(entry, now).params());
+        batch.push_many(EventRow::INSERT_FOR_CERTIFICATE, events);
+        let swept = self.sweep(&mut batch);
+        let ids = entries.iter().map(|entry| (*entry.certificate.fingerprint(), entry.id)).collect();
+        drop(entries);
+        let affected = self.db.batch(batch).await?;
+        self.swept(swept, &affected);
+        self.issuers.recorded(&issuers);
+        let inserted = affected.get(1).copied().unwrap_or_default();
+        Ok((ids, usize::try_from(inserted).unwrap_or(usize::MAX)))
+    }
+
+    /// Finds the issuers, those among the certificates included.
+    async fn identify_together(
+        &self,
+        certificates: &Arc<Vec<Certificate>>,
+        positions: &[usize],
+    ) -> Result<Vec<Identity>> {
+        let mut candidates: HashMap<DnKey, Vec<Candidate>> = HashMap::new();
+        for position in positions {
+            let name = certificates[*position].issuer().comparison_key();
+            if !candidates.contains_key(name) {
+                candidates.insert(*name, self.issuers.candidates(&self.db, name).await?.to_vec());
+            }
+        }
+        let certificates = certificates.clone();
+        let positions = positions.to_vec();
+        let identify = move || {
+            let certificates: Vec<&Certificate> = positions.iter().map(|position| &certificates[*position]).collect();
+            identify_all(&certificates, candidates)
+        };
+        tokio::task::spawn_blocking(identify).await.map_err(|_| Error::Worker { doing: "checking signatures" })
+    }
+
+    /// The ids of those fingerprints that are known.
+    async fn ids_of(&self, fingerprints: Vec<Fingerprint>) -> Result<HashMap<Fingerprint, Uuid>> {
+        static SQL: LazyLock<String> = LazyLock::new(|| {
+            let mut sql = "-- ids_of\nSELECT fingerprint, id FROM certificate WHERE fingerprint IN ($1".to_owned();
+            for number in 2..=LOOKUP {
+                // Writing to a String cannot fail.
+                let _ = write!(sql, ", ${number}");
+            }
+            sql + ")"
+        });
+        let mut ids = HashMap::new();
+        if fingerprints.is_empty() {
+            return Ok(ids);
+        }
+        let mut session = self.db.read_session().await?;
+        for some in fingerprints.chunks(LOOKUP) {
+            let filling = std::iter::repeat_n(&some[0], LOOKUP - some.len());
+            let values: Vec<Value> = some.iter().chain(filling).map(Value::from).collect();
+            for row in session.fetch_all(&SQL, Params::from(values)).await? {
+                ids.insert(row.get(0)?, row.get(1)?);
+            }
+        }
+        Ok(ids)
+    }
+}
+
+/// Finds the issuers of certificates among the candidates, to which it adds those that the certificates make known.
+fn identify_all(certificates: &[&Certificate], mut candidates: HashMap<DnKey, Vec<Candidate>>) -> Vec<Identity> {
+    for certificate in certificates {
+        let own_name = certificate.subject().comparison_key() == certificate.issuer().comparison_key();
+        if !certificate.is_ca() && !own_name {
+            continue;
+        }
+        let Some(known) = candidates.get_mut(certificate.subject().comparison_key()) else { continue };
+        let id = IssuerRow::resolved_by(certificate).id;
+        let key = PublicKey::from_spki(certificate.public_key());
+        // Without basicConstraints, only a certificate that signed itself makes its holder an issuer.
+        let issues = certificate.is_ca() || key.as_ref().is_some_and(|key| certificate.is_signed_by(key));
+        if issues && known.iter().all(|candidate| candidate.id != id) {
+            let key_id = certificate.subject_key_id().map(<[u8]>::to_vec);
+            known.push(Candidate { id, key_id, key });
+        }
+    }
+    let of = |certificate: &&Certificate| {
+        let known = candidates.get(certificate.issuer().comparison_key());
+        identify(certificate, known.map_or(&[], Vec::as_slice))
+    };
+    certificates.iter().map(of).collect()
+}

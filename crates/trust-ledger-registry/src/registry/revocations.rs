@@ -1,0 +1,239 @@
+//! Recording many revocations, as CRLs and CA databases bring them.
+
+use std::collections::HashMap;
+use std::fmt::Write as _;
+use std::sync::LazyLock;
+
+use strongroom::{Batch, Params, Session, Value, params};
+use time::OffsetDateTime;
+use uuid::Uuid;
+
+use super::Registry;
+use super::event::{EventRow, action};
+use super::issuers::{Candidate, IssuerRow};
+use super::revoke::{Current, next_date};
+use super::row::reason_of;
+use crate::distinguished_name::DistinguishedName;
+use crate::error::{Error, Result};
+use crate::record::normal_text;
+use crate::revocation_reason::RevocationReason;
+use crate::serial::Serial;
+
+/// Revocations that are recorded in one transaction at most: each is up to three rows.
+const TOGETHER: usize = 1_000;
+
+/// Serials looked up by one statement; its text has as many placeholders and the issuer's.
+const LOOKUP: usize = 100;
+
+/// A revocation to be recorded.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct RevocationEntry {
+    /// The revoked serial; its certificate need not be known.
+    pub serial: Serial,
+    /// When it was revoked.
+    pub revoked_at: OffsetDateTime,
+    /// Why; `None` takes a hold back (removeFromCRL of a delta CRL).
+    pub reason: Option<RevocationReason>,
+    /// When the key is thought to have been compromised.
+    pub invalidity_date: Option<OffsetDateTime>,
+}
+
+/// What became of many revocations.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct RecordedRevocations {
+    /// New ones.
+    pub recorded: u64,
+    /// Holds made final, and reasons that became keyCompromise.
+    pub changed: u64,
+    /// Holds lifted.
+    pub lifted: u64,
+    /// Known before; nothing was changed.
+    pub known: u64,
+}
+
+impl std::ops::AddAssign for RecordedRevocations {
+    fn add_assign(&mut self, other: Self) {
+        self.recorded += other.recorded;
+        self.changed += other.changed;
+        self.lifted += other.lifted;
+        self.known += other.known;
+    }
+}
+
+/// A revocation on its way into the database, and what was there.
+struct Change<'a> {
+    entry: &'a RevocationEntry,
+    current: Option<Current>,
+    /// What is to be there; None lifts the hold.
+    next: Option<Current>,
+}
+
+impl Registry {
+    /// Records revocations of one issuer, by the rules of [`revoke`](Registry::revoke), except that any date is taken and
+    /// certificates need not be known. A hold is not lifted by its absence.
+    ///
+    /// They are committed in transactions of at most 1,000: when this fails or is dropped, those before stay, and may be
+    /// recorded again without harm.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::UnknownIssuer`], [`Error::Database`].
+    pub async fn record_revocations(
+        &self,
+        issuer: Uuid,
+        entries: &[RevocationEntry],
+        source: Option<&str>,
+    ) -> Result<RecordedRevocations> {
+        const SQL: &str = "-- issuer exists\nSELECT 1 FROM issuer WHERE id = $1";
+        if self.db.fetch_value::<i64>(SQL, params![issuer]).await?.is_none() {
+            return Err(Error::UnknownIssuer { id: issuer });
+        }
+        let source = source.and_then(normal_text);
+        let mut recorded = RecordedRevocations::default();
+        for some in entries.chunks(TOGETHER) {
+            let work = |session| self.record_together(session, issuer, some, source.as_deref());
+            recorded += self.db.transaction(work).await?;
+        }
+        Ok(recorded)
+    }
+
+    /// Makes sure that an issuer of which only the name is known has a row.
+    pub(crate) async fn record_issuer(&self, name: &DistinguishedName, key_id: Option<&[u8]>) -> Result<Uuid> {
+        let row = IssuerRow::unresolved(name.comparison_key(), name.text(), key_id);
+        if !self.issuers.is_recorded(&row.id) {
+            self.db.execute(IssuerRow::INSERT, row.params(self.now())).await?;
+            self.issuers.recorded(std::slice::from_ref(&row));
+        }
+        Ok(row.id)
+    }
+
+    /// The known issuers of a name.
+    pub(crate) async fn issuers_named(&self, name: &DistinguishedName) -> Result<Vec<Candidate>> {
+        // Another process may have made one known since this was remembered.
+        self.issuers.forget(name.comparison_key());
+        Ok(self.issuers.candidates(&self.db, name.comparison_key()).await?.to_vec())
+    }
+
+    async fn record_together(
+        &self,
+        mut session: Session,
+        issuer: Uuid,
+        entries: &[RevocationEntry],
+        source: Option<&str>,
+    ) -> Result<RecordedRevocations> {
+        const INSERT: &str = "-- record revocation\n\
+            INSERT INTO revocation (issuer, serial, revoked_at, reason, invalidity_date, source, recorded_at, not_after) \
+            VALUES ($1, $2, $3, $4, $5, $6, $7, \
+                (SELECT max(c.not_after) FROM certificate AS c WHERE c.serial = $2 AND c.issuer = $1))";
+        const UPDATE: &str = "-- change revocation\n\
+            UPDATE revocation SET revoked_at = $3, reason = $4, invalidity_date = COALESCE($5, invalidity_date) \
+            WHERE issuer = $1 AND serial = $2";
+        const DELETE: &str = "-- lift recorded hold\nDELETE FROM revocation WHERE issuer = $1 AND serial = $2";
+        let mut recorded = RecordedRevocations::default();
+        let mut known = current_of(&mut session, issuer, entries).await?;
+        let mut changes = Vec::new();
+        for entry in entries {
+            let current = known.get(entry.serial.as_bytes()).copied();
+            let next = match entry.reason {
+                Some(reason) => next_date(current, reason, entry.revoked_at)
+                    .map(|revoked_at| Some(Current { reason, revoked_at })),
+                None => current.filter(|current| current.reason == RevocationReason::CertificateHold).map(|_| None),
+            };
+            let Some(next) = next else {
+                recorded.known += 1;
+                continue;
+            };
+            // The serial may occur again further down.
+            match next {
+                Some(next) => known.insert(entry.serial.as_bytes().to_vec(), next),
+                None => known.remove(entry.serial.as_bytes()),
+            };
+            changes.push(Change { entry, current, next });
+        }
+        let certificates = certificates_of(&mut session, issuer, &changes).await?;
+        let now = self.now();
+        let mut batch = Batch::new();
+        for Change { entry, current, next } in &changes {
+            let serial = entry.serial.as_bytes();
+            let action = match (current, next) {
+                (None, Some(next)) => {
+                    recorded.recorded += 1;
+                    let code = i64::from(next.reason.code());
+                    batch.push(INSERT, params![issuer, serial, next.revoked_at, code, entry.invalidity_date, source, now]);
+                    action::REVOCATION_RECORDED
+                }
+                (Some(_), Some(next)) => {
+                    recorded.changed += 1;
+                    let code = i64::from(next.reason.code());
+                    batch.push(UPDATE, params![issuer, serial, next.revoked_at, code, entry.invalidity_date]);
+                    action::REVOCATION_CHANGED
+                }
+                (_, None) => {
+                    recorded.lifted += 1;
+                    batch.push(DELETE, params![issuer, serial]);
+                    action::REVOCATION_LIFTED
+                }
+            };
+            let event = EventRow {
+                at: now,
+                actor: self.actor.clone(),
+                action,
+                object: certificates.get(serial).copied().unwrap_or(issuer),
+                before: current.map(|current| current.to_json(issuer, &entry.serial)),
+                after: next.map(|next| next.to_json(issuer, &entry.serial)),
+            };
+            batch.push(EventRow::INSERT, event.params());
+        }
+        session.batch(batch).await?;
+        Ok(recorded)
+    }
+}
+
+type BySerial<T> = HashMap<Vec<u8>, T>;
+
+/// The revocations that an issuer's serials have.
+async fn current_of(session: &mut Session, issuer: Uuid, entries: &[RevocationEntry]) -> Result<BySerial<Current>> {
+    static SQL: LazyLock<String> = LazyLock::new(|| {
+        with_serials("-- revocations of serials\nSELECT serial, reason, revoked_at FROM revocation")
+    });
+    let mut known = HashMap::new();
+    for some in entries.chunks(LOOKUP) {
+        let serials = some.iter().map(|entry| &entry.serial);
+        for row in session.fetch_all(&SQL, serial_params(issuer, serials)).await? {
+            known.insert(row.get(0)?, Current { reason: reason_of(row.get(1)?)?, revoked_at: row.get(2)? });
+        }
+    }
+    Ok(known)
+}
+
+/// The certificates that an issuer's serials have; of several, the one registered last.
+async fn certificates_of(session: &mut Session, issuer: Uuid, changes: &[Change<'_>]) -> Result<BySerial<Uuid>> {
+    static SQL: LazyLock<String> =
+        LazyLock::new(|| with_serials("-- certificates of serials\nSELECT serial, id FROM certificate") + " ORDER BY id");
+    let mut known = HashMap::new();
+    for some in changes.chunks(LOOKUP) {
+        let serials = some.iter().map(|change| &change.entry.serial);
+        for row in session.fetch_all(&SQL, serial_params(issuer, serials)).await? {
+            known.insert(row.get(0)?, row.get(1)?);
+        }
+    }
+    Ok(known)
+}
+
+fn with_serials(select: &str) -> String {
+    let mut sql = format!("{select} WHERE issuer = $1 AND serial IN ($2");
+    for number in 3..=LOOKUP + 1 {
+        // Writing to a String cannot fail.
+        let _ = write!(sql, ", ${number}");
+    }
+    sql + ")"
+}
+
+fn serial_params<'s>(issuer: Uuid, serials: impl Iterator<Item = &'s Serial>) -> Params {
+    let mut values: Vec<Value> = vec![issuer.into()];
+    values.extend(serials.map(|serial| Value::from(serial.as_bytes())));
+    // Filled up with one that is asked for anyway.
+    let filling = values.get(1).cloned().unwrap_or(Value::Null);
+    values.resize(LOOKUP + 1, filling);
+    Params::from(values)
+}

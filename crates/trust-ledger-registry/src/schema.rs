@@ -1,0 +1,15 @@
+//! The ledger's schema.
+//!
+//! The statements are in one folder per SQL dialect. Steps are only ever appended; a released file never changes.
+
+use strongroom::{Migration, Migrations};
+
+/// The ledger's schema on SQLite, for [`Config::migrations`](strongroom::Config::migrations).
+///
+/// ```
+/// # async fn open() -> strongroom::Result<()> {
+/// let db = strongroom::Config::memory().migrations(&trust_ledger_registry::MIGRATIONS).migrate(true).connect().await?;
+/// # Ok(()) }
+/// ```
+pub static MIGRATIONS: Migrations =
+    Migrations::new(&[Migration::new(1, "initial", include_str!("sqlite/0001_initial.sql"))]);

@@ -1,0 +1,3 @@
+//! The registry judged from outside.
+
+mod openssl_agrees;

@@ -1,2 +1,56 @@
-//! placeholder
-fn main() {}
+//! `trust-ledger`: the register of every certificate an organisation issues or trusts, on the command line.
+//!
+//! The way through the program: [`cli`] reads the arguments, [`settings`] adds environment and settings file,
+//! [`ledger`] opens or creates the ledger, the modules of [`command`] do the work with the registry, [`output`] writes
+//! what they found, and [`failure`] turns the end into an exit code.
+
+mod actor;
+mod cli;
+mod command;
+mod failure;
+mod filter;
+mod ledger;
+mod output;
+mod pages;
+mod selection;
+mod settings;
+
+use std::process::ExitCode;
+
+use clap::Parser;
+use tracing_subscriber::EnvFilter;
+
+use crate::cli::{Cli, Global};
+use crate::failure::Exit;
+use crate::output::say;
+
+fn main() -> ExitCode {
+    let cli = match Cli::try_parse() {
+        Ok(cli) => cli,
+        Err(error) => return cli::refuse(&error).into(),
+    };
+    log_to_stderr(&cli.global);
+    let outcome = command::run(cli);
+    outcome
+        .unwrap_or_else(|failure| {
+            if failure.is_closed_pipe() {
+                // Whoever reads has seen enough.
+                return Exit::Done;
+            }
+            say(&format!("trust-ledger: {failure}"));
+            failure.exit()
+        })
+        .into()
+}
+
+/// Warnings, and more with `-v`, on standard error. `RUST_LOG` says it in detail.
+fn log_to_stderr(global: &Global) {
+    let level = match (global.quiet, global.verbose) {
+        (true, _) => "error",
+        (false, 0) => "warn",
+        (false, 1) => "info",
+        (false, _) => "debug",
+    };
+    let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new(level));
+    tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).with_ansi(false).compact().init();
+}

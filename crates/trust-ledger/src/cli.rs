@@ -1,0 +1,140 @@
+//! The command line: what is the same for all commands, and the list of them.
+
+use std::path::PathBuf;
+
+use clap::error::ErrorKind;
+use clap::{ArgAction, Args, Parser, Subcommand};
+
+use crate::command;
+use crate::failure::Exit;
+use crate::output::say;
+
+/// The register of every certificate an organisation issues or trusts
+#[derive(Debug, Parser)]
+#[command(
+    name = "trust-ledger",
+    version,
+    arg_required_else_help = true,
+    max_term_width = 100,
+    after_help = "Examples:
+  trust-ledger import /etc/ssl/certs          record what this machine trusts
+  trust-ledger expiring --within 30d          what has to be renewed
+  trust-ledger list '*.example.com'           what there is for a domain
+  trust-ledger show www.example.com           everything about one certificate
+  trust-ledger revoke 0x1a2b --reason key-compromise
+
+The ledger is one encrypted file. The first run creates it, and its key beside your settings.
+Exit codes: 0 done, 1 failed, 2 usage, 3 not found, 4 done but found problems."
+)]
+pub(crate) struct Cli {
+    #[command(flatten)]
+    pub(crate) global: Global,
+    #[command(subcommand)]
+    pub(crate) command: Command,
+}
+
+/// Options of every command, before or after its name.
+#[derive(Args, Clone, Debug, Default)]
+#[command(next_help_heading = "Global options")]
+pub(crate) struct Global {
+    /// The ledger: a file, or sqlite:FILE [env: TRUST_LEDGER_DB]
+    #[arg(long, global = true, value_name = "PATH|URL")]
+    pub(crate) db: Option<String>,
+
+    /// Environment variable that holds the ledger's key [env: TRUST_LEDGER_KEY_ENV]
+    #[arg(long, global = true, value_name = "NAME")]
+    pub(crate) key_env: Option<String>,
+
+    /// File that holds the ledger's key, readable by you alone [env: TRUST_LEDGER_KEY_FILE]
+    #[arg(long, global = true, value_name = "FILE")]
+    pub(crate) key_file: Option<PathBuf>,
+
+    /// The ledger is a plain SQLite file, not encrypted
+    #[arg(long, global = true, conflicts_with_all = ["key_env", "key_file"])]
+    pub(crate) no_key: bool,
+
+    /// Settings file instead of settings.toml in the config folder [env: TRUST_LEDGER_SETTINGS]
+    #[arg(long, global = true, value_name = "FILE")]
+    pub(crate) settings: Option<PathBuf>,
+
+    /// Who is named in the audit trail; by default user@host [env: TRUST_LEDGER_ACTOR]
+    #[arg(long, global = true, value_name = "NAME")]
+    pub(crate) actor: Option<String>,
+
+    /// Write JSON: lists as one array, everything else as one object
+    #[arg(long, global = true)]
+    pub(crate) json: bool,
+
+    /// Say more on standard error; twice for even more
+    #[arg(short, long, global = true, action = ArgAction::Count, conflicts_with = "quiet")]
+    pub(crate) verbose: u8,
+
+    /// Say nothing on standard error but errors
+    #[arg(short, long, global = true)]
+    pub(crate) quiet: bool,
+}
+
+/// What to do.
+#[derive(Debug, Subcommand)]
+pub(crate) enum Command {
+    Init(command::init::Arguments),
+    Import(command::import::Arguments),
+    List(command::list::Arguments),
+    Show(command::show::Arguments),
+    Export(command::export::Arguments),
+    Annotate(command::annotate::Arguments),
+    Expiring(command::expiring::Arguments),
+    Revoke(command::revoke::Arguments),
+    LiftHold(command::lift_hold::Arguments),
+    CrlEntries(command::crl_entries::Arguments),
+    Delete(command::delete::Arguments),
+    Prune(command::prune::Arguments),
+    Stats(command::stats::Arguments),
+    Audit(command::audit::Arguments),
+    Check(command::check::Arguments),
+    Key(command::key::Arguments),
+    Completions(command::completions::Arguments),
+}
+
+/// Shows help, the version, or what is wrong with the arguments.
+pub(crate) fn refuse(error: &clap::Error) -> Exit {
+    match error.kind() {
+        ErrorKind::DisplayHelp | ErrorKind::DisplayVersion => {
+            // A closed pipe is no failure here either.
+            let _ = error.print();
+            Exit::Done
+        }
+        ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand => {
+            let _ = error.print();
+            Exit::Usage
+        }
+        _ => {
+            let text = error.render().to_string();
+            say(&format!("trust-ledger: {}", text.strip_prefix("error: ").unwrap_or(&text).trim_end()));
+            Exit::Usage
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory;
+
+    use super::*;
+
+    #[test]
+    fn the_arguments_fit_together() {
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn every_command_says_in_one_line_what_it_does_and_gives_an_example() {
+        for command in Cli::command().get_subcommands() {
+            let name = command.get_name();
+            let about = command.get_about().unwrap_or_else(|| panic!("{name} has no purpose")).to_string();
+            assert!(!about.contains('\n') && about.len() <= 80, "{name}: {about}");
+            let examples = command.get_after_help().unwrap_or_else(|| panic!("{name} has no example")).to_string();
+            assert!(examples.contains("trust-ledger "), "{name}: {examples}");
+        }
+    }
+}

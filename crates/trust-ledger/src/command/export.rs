@@ -1,0 +1,146 @@
+//! `export`: certificates themselves, as PEM or DER.
+
+use std::io::{self, IsTerminal, Write};
+use std::path::PathBuf;
+
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use clap::Args;
+use serde::Serialize;
+use uuid::Uuid;
+
+use trust_ledger_registry::{Record, Registry};
+
+use crate::failure::{Exit, Failure, Result};
+use crate::filter::FilterArguments;
+use crate::output::file::Replacement;
+use crate::output::{Output, json, number::counted};
+use crate::pages::Pages;
+
+/// Characters on a line of PEM (RFC 7468 §2).
+const PEM_LINE: usize = 64;
+
+/// Write certificates as PEM, or one as DER
+#[derive(Args, Debug)]
+#[command(after_help = "Examples:
+  trust-ledger export www.example.com --status valid     PEM on standard output
+  trust-ledger export --category ca --output roots.pem   a bundle of all CAs
+  trust-ledger export --id 0198c2f5-5d0e-7000-8000-0123456789ab --der --output ca.der")]
+pub(crate) struct Arguments {
+    #[command(flatten)]
+    filter: FilterArguments,
+
+    /// Exactly this certificate; may be repeated
+    #[arg(long, value_name = "ID", conflicts_with = "pattern")]
+    id: Vec<Uuid>,
+
+    /// Write DER; exactly one certificate must match
+    #[arg(long, conflicts_with = "json")]
+    der: bool,
+
+    /// Write to this file, which is replaced only when all is written
+    #[arg(short, long, value_name = "FILE")]
+    output: Option<PathBuf>,
+}
+
+#[derive(Serialize)]
+struct Exported {
+    id: Uuid,
+    fingerprint_sha256: String,
+    pem: String,
+}
+
+pub(crate) async fn run(registry: &Registry, output: &Output, arguments: &Arguments) -> Result<Exit> {
+    match &arguments.output {
+        None => {
+            if arguments.der && io::stdout().is_terminal() {
+                return Err(Failure::usage("DER is no text for a terminal: name a file with --output, or redirect"));
+            }
+            let mut out = output.stdout();
+            write_all(registry, output, arguments, &mut out).await?;
+            out.flush()?;
+        }
+        Some(path) => {
+            let mut file = Replacement::of(path)?;
+            let count = write_all(registry, output, arguments, &mut file).await?;
+            file.finish()?;
+            output.note(&format!("{} written to {}", counted(count, "certificate"), path.display()));
+        }
+    }
+    Ok(Exit::Done)
+}
+
+async fn write_all(registry: &Registry, output: &Output, arguments: &Arguments, out: &mut impl Write) -> Result<u64> {
+    let mut array = if output.is_json() { Some(json::Array::begin(out)?) } else { None };
+    let mut count = 0;
+    let filter = arguments.filter.resolve(registry).await?;
+    let mut pages = Pages::new(registry, &filter, None, None);
+    let mut named = (!arguments.id.is_empty()).then(|| arguments.id.iter());
+    loop {
+        let records = match &mut named {
+            None => pages.next().await?,
+            Some(ids) => match ids.next() {
+                None => None,
+                Some(id) => {
+                    let record = registry.get(*id).await?;
+                    Some(vec![record.ok_or_else(|| Failure::not_found(format!("no certificate {id} in the ledger")))?])
+                }
+            },
+        };
+        let Some(records) = records else { break };
+        for Record { id, fingerprint_sha256, .. } in records {
+            // Deleted since the page was read.
+            let Some(der) = registry.der(id).await? else { continue };
+            count += 1;
+            match &mut array {
+                Some(array) => array.element(out, &Exported { id, fingerprint_sha256, pem: pem(&der) })?,
+                None if arguments.der && count > 1 => {
+                    return Err(Failure::usage(
+                        "more than one certificate matches, and DER holds one; name it with --id",
+                    ));
+                }
+                None if arguments.der => out.write_all(&der)?,
+                None => out.write_all(pem(&der).as_bytes())?,
+            }
+        }
+    }
+    if let Some(array) = array {
+        array.end(out)?;
+    } else if count == 0 {
+        return Err(Failure::not_found("no certificate matches"));
+    }
+    Ok(count)
+}
+
+/// A certificate in PEM (RFC 7468 §5).
+pub(crate) fn pem(der: &[u8]) -> String {
+    let body = STANDARD.encode(der);
+    let mut text = String::with_capacity(body.len() + body.len() / PEM_LINE + 64);
+    text.push_str("-----BEGIN CERTIFICATE-----\n");
+    let mut rest = body.as_str();
+    while !rest.is_empty() {
+        // Base64 is ASCII, so any place is a character's boundary.
+        let (line, after) = rest.split_at(rest.len().min(PEM_LINE));
+        text.push_str(line);
+        text.push('\n');
+        rest = after;
+    }
+    text.push_str("-----END CERTIFICATE-----\n");
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn pem_has_lines_of_64_characters_and_holds_what_was_put_in() {
+        for length in [1, 47, 48, 49, 1_000] {
+            let content: Vec<u8> = (0..length).map(|byte| (byte % 251) as u8).collect();
+            let text = pem(&content);
+            let body: String = text.lines().filter(|line| !line.starts_with('-')).collect();
+            assert_eq!(openssl::base64::decode_block(&body).unwrap(), content);
+            assert!(text.lines().all(|line| line.len() <= PEM_LINE), "{text}");
+        }
+    }
+}

@@ -1,0 +1,54 @@
+//! `init`: a new ledger.
+
+use clap::Args;
+use serde::Serialize;
+
+use crate::cli::Global;
+use crate::failure::{Exit, Result};
+use crate::ledger::{self, Create};
+use crate::output::Output;
+use crate::output::escape::for_terminal;
+use crate::settings::{Key, Place, Settings};
+
+/// Create the ledger, and its key unless one is named
+#[derive(Args, Debug)]
+#[command(after_help = "Examples:
+  trust-ledger init                            ledger and key in your own folders
+  trust-ledger --db /srv/ledger.db --key-file /etc/ledger.key init
+  trust-ledger --db plain.db --no-key init     not encrypted
+
+A ledger that exists is opened and left as it is; it never gets a new key.")]
+pub(crate) struct Arguments {}
+
+#[derive(Serialize)]
+struct Outcome {
+    created: bool,
+    ledger: Option<String>,
+    key_file: Option<String>,
+    encrypted: bool,
+}
+
+pub(crate) async fn run(global: &Global, output: &Output) -> Result<Exit> {
+    let settings = Settings::read(global)?;
+    let ledger = ledger::open(global, output, Create::Any).await?;
+    ledger.registry.database().close().await?;
+    let path = match &settings.place {
+        Place::File(path) => Some(path.display().to_string()),
+        Place::Memory => None,
+    };
+    if output.is_json() {
+        let key_file = match &settings.key {
+            Key::File(path) | Key::Default(path) => Some(path.display().to_string()),
+            Key::Variable(_) | Key::None => None,
+        };
+        output.object(&Outcome {
+            created: ledger.is_new,
+            ledger: path,
+            key_file,
+            encrypted: settings.key != Key::None,
+        })?;
+    } else if let (false, Some(path)) = (ledger.is_new, path) {
+        output.text(&format!("the ledger {} exists already and is as it was\n", for_terminal(&path)))?;
+    }
+    Ok(Exit::Done)
+}

@@ -20,6 +20,8 @@ mod issuers;
 mod list;
 mod lookup;
 mod page;
+#[cfg(test)]
+mod plans;
 mod register;
 mod resolve;
 mod revoke;

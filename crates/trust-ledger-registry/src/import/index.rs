@@ -53,7 +53,7 @@ impl Pipeline<'_> {
         self.record(issuer, &mut together, &source).await
     }
 
-    async fn issuer_of_index(&self, position: &Position, entries: &[IndexEntry]) -> Result<Option<Uuid>> {
+    async fn issuer_of_index(&mut self, position: &Position, entries: &[IndexEntry]) -> Result<Option<Uuid>> {
         if let Some(issuer) = self.options.issuer {
             return Ok(Some(issuer));
         }

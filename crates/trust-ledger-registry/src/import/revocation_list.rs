@@ -95,7 +95,7 @@ impl Pipeline<'_> {
     }
 
     /// Tries the keys of all known issuers of the CRL's issuer's name.
-    async fn signer(&self, list: &RevocationList<'_>, der: &Arc<Vec<u8>>) -> Result<Signer> {
+    async fn signer(&mut self, list: &RevocationList<'_>, der: &Arc<Vec<u8>>) -> Result<Signer> {
         let issuers = self.registry.issuers_named(list.issuer()).await?;
         let named = |key_id: &Option<Vec<u8>>| match (list.authority_key_id(), key_id) {
             (Some(named), Some(key_id)) => named == key_id.as_slice(),
@@ -119,7 +119,7 @@ impl Pipeline<'_> {
     }
 
     /// The issuer of a name, if only one is known, else one known by name alone.
-    async fn issuer_named(&self, name: &DistinguishedName) -> Result<Uuid> {
+    async fn issuer_named(&mut self, name: &DistinguishedName) -> Result<Uuid> {
         match &self.registry.issuers_named(name).await?[..] {
             [only] => Ok(only.id),
             _ => self.registry.record_issuer(name, None).await,

@@ -12,6 +12,7 @@ use time::OffsetDateTime;
 use uuid::Uuid;
 
 use super::Registry;
+use super::filter::first_id;
 use crate::certificate::Category;
 use crate::error::{Error, Result};
 use crate::record::{Finding, ON_HOLD, REVOKED, Status, category_of};
@@ -157,11 +158,14 @@ async fn expired_on(session: &mut ReadSession, today: i64, now: OffsetDateTime) 
 }
 
 async fn not_yet_valid(session: &mut ReadSession, now: OffsetDateTime) -> Result<u64> {
-    // What begins in the future began in the future when it was registered.
+    // What begins in the future did so when it was registered, unless that is in the future too.
     const SQL: &str = "-- counts not yet valid\n\
-        SELECT count(*) FROM certificate AS c \
-        WHERE c.not_before > c.registered_at AND c.not_before > $1 AND +c.revoked = 0 AND +c.not_after >= $1";
-    Ok(session.fetch_one(SQL, params![now]).await?.get(0)?)
+        SELECT (SELECT count(*) FROM certificate AS c \
+                WHERE c.not_before > c.registered_at AND c.not_before > $1 AND +c.revoked = 0 AND +c.not_after >= $1) \
+             + (SELECT count(*) FROM certificate AS c \
+                WHERE c.id >= $2 AND +c.not_before <= +c.registered_at AND +c.not_before > $1 AND +c.revoked = 0 \
+                  AND +c.not_after >= $1)";
+    Ok(session.fetch_one(SQL, params![now, first_id(now)]).await?.get(0)?)
 }
 
 async fn by_category(session: &mut ReadSession) -> Result<Vec<(Category, u64)>> {

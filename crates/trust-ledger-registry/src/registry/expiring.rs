@@ -31,6 +31,20 @@ impl Default for Expiring {
 /// The default's 30 days.
 const DEFAULT_WITHIN: Duration = Duration::from_secs(30 * 86_400);
 
+// The column `lapsed` may lag behind: rows it is wrong about are in the range all the same.
+pub(super) const EXPIRING: &str = concat!(
+    record_columns!("expiring"),
+    "FROM (SELECT c.id AS id, c.not_after AS not_after FROM certificate AS c \
+      WHERE c.lapsed IN (0, 1) AND c.not_after >= $1 AND c.not_after <= $2 AND +c.revoked = 0 \
+        AND +c.not_before <= $1 \
+        AND ($3 = 0 OR c.not_after - $1 < (c.not_after - c.not_before) / 3) \
+        AND ($4 = 1 OR NOT EXISTS (SELECT 1 FROM certificate AS o WHERE ",
+    is_replaced!(),
+    ")) ORDER BY c.not_after, c.id LIMIT $5) AS soon CROSS JOIN certificate AS c",
+    revocation_join!(),
+    "WHERE c.id = soon.id ORDER BY soon.not_after, soon.id"
+);
+
 impl Registry {
     /// The certificates that are valid and expire soon, soonest first.
     ///
@@ -38,19 +52,6 @@ impl Registry {
     ///
     /// [`Error::PageSize`], [`Error::Database`].
     pub async fn expiring(&self, question: &Expiring) -> Result<Vec<Record>> {
-        // The column `lapsed` may lag behind: rows it is wrong about are in the range all the same.
-        const SQL: &str = concat!(
-            record_columns!("expiring"),
-            "FROM (SELECT c.id AS id, c.not_after AS not_after FROM certificate AS c \
-              WHERE c.lapsed IN (0, 1) AND c.not_after >= $1 AND c.not_after <= $2 AND +c.revoked = 0 \
-                AND +c.not_before <= $1 \
-                AND ($3 = 0 OR c.not_after - $1 < (c.not_after - c.not_before) / 3) \
-                AND ($4 = 1 OR NOT EXISTS (SELECT 1 FROM certificate AS o WHERE ",
-            is_replaced!(),
-            ")) ORDER BY c.not_after, c.id LIMIT $5) AS soon CROSS JOIN certificate AS c",
-            revocation_join!(),
-            "WHERE c.id = soon.id ORDER BY soon.not_after, soon.id"
-        );
         let limit = match question.limit {
             1..=MAX_PAGE => question.limit,
             found => return Err(Error::PageSize { found, most: MAX_PAGE }),
@@ -59,7 +60,7 @@ impl Registry {
         let within = time::Duration::try_from(question.within.unwrap_or(DEFAULT_WITHIN)).unwrap_or(time::Duration::MAX);
         let until = now.checked_add(within).unwrap_or(crate::certificate::NEVER);
         let by_lifetime = question.within.is_none();
-        let rows = self.db.fetch_all(SQL, params![now, until, by_lifetime, question.all, limit]).await?;
+        let rows = self.db.fetch_all(EXPIRING, params![now, until, by_lifetime, question.all, limit]).await?;
         records(&rows, now)
     }
 }

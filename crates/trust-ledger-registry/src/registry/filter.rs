@@ -120,6 +120,19 @@ impl Filter {
                     query.push(" ORDER BY id DESC LIMIT $", limit);
                 }
             }
+            (Driver::NotYetValid, _) => {
+                // What begins in the future did so when it was registered, unless that is in the future too.
+                query.text("SELECT id FROM (");
+                let key = self.open(query, Driver::NotYetValid, window.now);
+                self.close(query, window, Driver::NotYetValid, key);
+                query.text(") AS told UNION ALL SELECT id FROM (SELECT c.id AS id FROM certificate AS c WHERE 1 = 1");
+                query.push(" AND c.id >= $ AND +c.not_before <= +c.registered_at", first_id(window.now));
+                self.close(query, window, Driver::Id, "c.id");
+                query.text(") AS untold");
+                if let Some(limit) = window.limit {
+                    query.push(" ORDER BY id DESC LIMIT $", limit);
+                }
+            }
             (driver, _) => {
                 let key = self.open(query, driver, window.now);
                 self.close(query, window, driver, key);
@@ -308,8 +321,8 @@ fn after_all(prefix: &str) -> Option<String> {
     None
 }
 
-/// The least UUIDv7 of a time.
-fn first_id(time: OffsetDateTime) -> Value {
+/// The least UUIDv7 of a time: registrations at or after it have no lesser one.
+pub(super) fn first_id(time: OffsetDateTime) -> Value {
     let millis = u64::try_from(time.unix_timestamp_nanos() / 1_000_000).unwrap_or_default();
     let mut bytes = [0; 16];
     bytes[..6].copy_from_slice(&millis.to_be_bytes()[2..]);

@@ -233,6 +233,6 @@ mod tests {
     #[test]
     fn an_issuers_id_never_changes_between_versions() {
         // Ledgers are compared and merged by these ids: a change here is a migration.
-        assert_eq!(unresolved_id(&[0; 32], None).to_string(), "PINNED");
+        assert_eq!(unresolved_id(&[0; 32], None).to_string(), "6e19a299-04a4-8f41-ba6c-5a52903acc9d");
     }
 }

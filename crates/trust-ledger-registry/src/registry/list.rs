@@ -177,7 +177,7 @@ impl Registry {
 }
 
 /// The statement for a page of records, found by one index.
-fn page_query(filter: &Filter, window: Window) -> (String, Params) {
+pub(super) fn page_query(filter: &Filter, window: Window) -> (String, Params) {
     // The ids are found first, from indexes alone where there is one condition; only theirs are read.
     let mut query = Query::new(record_columns!("list"));
     query.text("FROM (");

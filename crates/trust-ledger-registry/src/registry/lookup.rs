@@ -11,6 +11,29 @@ use crate::record::{Issuer, Record, Revocation, Status};
 use crate::revocation_reason::RevocationReason;
 use crate::serial::Serial;
 
+// The hot statements stand here, where the test of their plans sees them.
+
+pub(super) const GET: &str = record_query!("get", "certificate AS c", "WHERE c.id = $1");
+
+pub(super) const BY_FINGERPRINT: &str = record_query!("by_fingerprint", "certificate AS c", "WHERE c.fingerprint = $1");
+
+pub(super) const BY_SERIAL: &str =
+    record_query!("by_serial of any issuer", "certificate AS c", "WHERE c.serial = $1 ORDER BY +c.id");
+pub(super) const BY_SERIAL_OF_ISSUER: &str = record_query!(
+    "by_serial of one issuer",
+    "certificate AS c",
+    // The `+` keeps the planner from reading all of the issuer in the order of ids.
+    "WHERE c.serial = $1 AND c.issuer = $2 ORDER BY +c.id"
+);
+
+pub(super) const BY_NAME: &str = record_query!(
+    "by_name",
+    "certificate_name AS n CROSS JOIN certificate AS c",
+    "WHERE n.name = $1 AND n.not_before <= $2 AND c.id = n.certificate \
+       AND c.not_after >= $2 AND c.revoked = 0 AND c.is_precertificate = 0 \
+     ORDER BY n.not_before DESC, n.certificate DESC LIMIT 1"
+);
+
 impl Registry {
     /// The certificate with this id; `None` when there is none.
     ///
@@ -18,15 +41,13 @@ impl Registry {
     ///
     /// [`Error::Database`](crate::Error::Database); so too of the other lookups.
     pub async fn get(&self, id: Uuid) -> Result<Option<Record>> {
-        const SQL: &str = record_query!("get", "certificate AS c", "WHERE c.id = $1");
-        let row = self.db.fetch_optional(SQL, params![id]).await?;
+        let row = self.db.fetch_optional(GET, params![id]).await?;
         row.map(|row| record(&row, self.instant())).transpose()
     }
 
     /// The certificate whose DER has this SHA-256.
     pub async fn by_fingerprint(&self, fingerprint: &[u8; 32]) -> Result<Option<Record>> {
-        const SQL: &str = record_query!("by_fingerprint", "certificate AS c", "WHERE c.fingerprint = $1");
-        let row = self.db.fetch_optional(SQL, params![fingerprint]).await?;
+        let row = self.db.fetch_optional(BY_FINGERPRINT, params![fingerprint]).await?;
         row.map(|row| record(&row, self.instant())).transpose()
     }
 
@@ -35,16 +56,9 @@ impl Registry {
     /// Serials are unique per issuer only, and not even that is sure: whoever needs one certificate asks further when
     /// several match.
     pub async fn by_serial(&self, serial: &Serial, issuer: Option<Uuid>) -> Result<Vec<Record>> {
-        const OF_ANY: &str =
-            record_query!("by_serial of any issuer", "certificate AS c", "WHERE c.serial = $1 ORDER BY c.id");
-        const OF_ONE: &str = record_query!(
-            "by_serial of one issuer",
-            "certificate AS c",
-            "WHERE c.serial = $1 AND c.issuer = $2 ORDER BY c.id"
-        );
         let rows = match issuer {
-            None => self.db.fetch_all(OF_ANY, params![serial.as_bytes()]).await?,
-            Some(issuer) => self.db.fetch_all(OF_ONE, params![serial.as_bytes(), issuer]).await?,
+            None => self.db.fetch_all(BY_SERIAL, params![serial.as_bytes()]).await?,
+            Some(issuer) => self.db.fetch_all(BY_SERIAL_OF_ISSUER, params![serial.as_bytes(), issuer]).await?,
         };
         records(&rows, self.instant())
     }
@@ -54,15 +68,8 @@ impl Registry {
     ///
     /// A precertificate is no certificate and never the answer.
     pub async fn by_name(&self, name: &str) -> Result<Option<Record>> {
-        const SQL: &str = record_query!(
-            "by_name",
-            "certificate_name AS n CROSS JOIN certificate AS c",
-            "WHERE n.name = $1 AND n.not_before <= $2 AND c.id = n.certificate \
-               AND c.not_after >= $2 AND c.revoked = 0 AND c.is_precertificate = 0 \
-             ORDER BY n.not_before DESC, n.certificate DESC LIMIT 1"
-        );
         let now = self.instant();
-        let row = self.db.fetch_optional(SQL, params![search_key(name), now]).await?;
+        let row = self.db.fetch_optional(BY_NAME, params![search_key(name), now]).await?;
         row.map(|row| record(&row, now)).transpose()
     }
 

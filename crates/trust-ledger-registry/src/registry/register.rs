@@ -19,6 +19,10 @@ pub(super) use entry::SearchNames;
 use entry::Entry;
 pub(super) use sweep::Sweep;
 
+/// For the test of its plan.
+#[cfg(test)]
+pub(super) const INSERT_CERTIFICATE: &str = Entry::INSERT;
+
 /// How often an insert is tried anew because an issuer became known in between: each time one more did.
 const ATTEMPTS: usize = 100;
 

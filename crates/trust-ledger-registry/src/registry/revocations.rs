@@ -209,7 +209,7 @@ async fn current_of(session: &mut Session, issuer: Uuid, entries: &[RevocationEn
 /// The certificates that an issuer's serials have; of several, the one registered last.
 async fn certificates_of(session: &mut Session, issuer: Uuid, changes: &[Change<'_>]) -> Result<BySerial<Uuid>> {
     static SQL: LazyLock<String> =
-        LazyLock::new(|| with_serials("-- certificates of serials\nSELECT serial, id FROM certificate") + " ORDER BY id");
+        LazyLock::new(|| with_serials("-- certificates of serials\nSELECT serial, id FROM certificate") + " ORDER BY +id");
     let mut known = HashMap::new();
     for some in changes.chunks(LOOKUP) {
         let serials = some.iter().map(|change| &change.entry.serial);

@@ -193,7 +193,7 @@ impl Registry {
                      FROM certificate AS c LEFT JOIN revocation AS r ON r.issuer = c.issuer AND r.serial = c.serial \
                      WHERE ",
                     $condition,
-                    " ORDER BY c.id LIMIT 1"
+                    " ORDER BY +c.id LIMIT 1"
                 )
             };
         }

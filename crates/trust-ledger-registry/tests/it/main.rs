@@ -1,3 +1,13 @@
-//! The registry judged from outside.
+//! Integration tests of the register, by subject. Most run on the ledger in memory.
 
-mod openssl_agrees;
+mod concurrency;
+mod counts;
+mod deletion;
+mod events;
+mod import;
+mod issuers;
+mod listing;
+mod lookup;
+mod registration;
+mod revocation;
+mod support;

@@ -1,0 +1,199 @@
+//! Certificates for tests, made and signed by OpenSSL, and a ledger whose clock stands still.
+
+use openssl::asn1::{Asn1Integer, Asn1Object, Asn1OctetString, Asn1Time};
+use openssl::bn::BigNum;
+use openssl::ec::{EcGroup, EcKey};
+use openssl::hash::MessageDigest;
+use openssl::nid::Nid;
+use openssl::pkey::{PKey, Private};
+use openssl::x509::extension::{
+    AuthorityKeyIdentifier, BasicConstraints, ExtendedKeyUsage, SubjectAlternativeName, SubjectKeyIdentifier,
+};
+use openssl::x509::{X509, X509Builder, X509Extension, X509NameBuilder};
+use time::macros::datetime;
+use time::{Duration, OffsetDateTime};
+use trust_ledger_registry::{Annotations, Certificate, Record, Registry};
+use uuid::Uuid;
+
+/// The time at which the tests' ledgers live.
+pub(crate) const NOW: OffsetDateTime = datetime!(2026-11-21 12:00 UTC);
+
+/// A ledger in memory at [`NOW`].
+pub(crate) async fn ledger() -> Registry {
+    Registry::in_memory().await.unwrap().with_clock(|| NOW)
+}
+
+pub(crate) fn key() -> PKey<Private> {
+    let group = EcGroup::from_curve_name(Nid::X9_62_PRIME256V1).unwrap();
+    PKey::from_ec_key(EcKey::generate(&group).unwrap()).unwrap()
+}
+
+/// A CA that can sign.
+pub(crate) struct Ca {
+    pub(crate) x509: X509,
+    pub(crate) key: PKey<Private>,
+}
+
+impl Ca {
+    pub(crate) fn new(name: &str) -> Ca {
+        Ca::with_key(name, key())
+    }
+
+    pub(crate) fn with_key(name: &str, key: PKey<Private>) -> Ca {
+        let x509 = Leaf::new(name).ca().key(&key).build(None);
+        Ca { x509, key }
+    }
+
+    pub(crate) fn certificate(&self) -> Certificate {
+        Certificate::from_der(&self.x509.to_der().unwrap()).unwrap()
+    }
+
+    pub(crate) fn issue(&self, leaf: &Leaf) -> Certificate {
+        Certificate::from_der(&leaf.build(Some(self)).to_der().unwrap()).unwrap()
+    }
+}
+
+/// What a certificate is to say. By default valid from ten days ago for a hundred days, with a random serial and key.
+#[derive(Clone)]
+pub(crate) struct Leaf {
+    common_name: Option<String>,
+    organization: Option<String>,
+    dns: Vec<String>,
+    serial: BigNumBytes,
+    from: OffsetDateTime,
+    until: OffsetDateTime,
+    key: Option<PKey<Private>>,
+    is_ca: bool,
+    is_precertificate: bool,
+    with_authority_key_id: bool,
+    digest: MessageDigest,
+}
+
+type BigNumBytes = Vec<u8>;
+
+impl Leaf {
+    pub(crate) fn new(common_name: &str) -> Leaf {
+        let mut serial = Uuid::now_v7().as_bytes().to_vec();
+        serial[0] &= 0x7f;
+        serial[0] |= 1;
+        Leaf {
+            common_name: Some(common_name.to_owned()),
+            organization: None,
+            dns: Vec::new(),
+            serial,
+            from: NOW - Duration::days(10),
+            until: NOW + Duration::days(90),
+            key: None,
+            is_ca: false,
+            is_precertificate: false,
+            with_authority_key_id: true,
+            digest: MessageDigest::sha256(),
+        }
+    }
+
+    pub(crate) fn nameless(organization: &str) -> Leaf {
+        Leaf { common_name: None, organization: Some(organization.to_owned()), ..Leaf::new("") }
+    }
+
+    pub(crate) fn dns(mut self, name: &str) -> Leaf {
+        self.dns.push(name.to_owned());
+        self
+    }
+
+    pub(crate) fn serial(mut self, serial: u64) -> Leaf {
+        self.serial = serial.to_be_bytes().to_vec();
+        self
+    }
+
+    pub(crate) fn valid(mut self, from: OffsetDateTime, until: OffsetDateTime) -> Leaf {
+        (self.from, self.until) = (from, until);
+        self
+    }
+
+    pub(crate) fn key(mut self, key: &PKey<Private>) -> Leaf {
+        self.key = Some(key.clone());
+        self
+    }
+
+    pub(crate) fn ca(mut self) -> Leaf {
+        self.is_ca = true;
+        self
+    }
+
+    pub(crate) fn precertificate(mut self) -> Leaf {
+        self.is_precertificate = true;
+        self
+    }
+
+    pub(crate) fn without_authority_key_id(mut self) -> Leaf {
+        self.with_authority_key_id = false;
+        self
+    }
+
+    pub(crate) fn sha1(mut self) -> Leaf {
+        self.digest = MessageDigest::sha1();
+        self
+    }
+
+    /// Signed by the CA, or by itself.
+    pub(crate) fn build(&self, ca: Option<&Ca>) -> X509 {
+        let mut name = X509NameBuilder::new().unwrap();
+        if let Some(common_name) = &self.common_name {
+            name.append_entry_by_nid(Nid::COMMONNAME, common_name).unwrap();
+        }
+        if let Some(organization) = &self.organization {
+            name.append_entry_by_nid(Nid::ORGANIZATIONNAME, organization).unwrap();
+        }
+        let name = name.build();
+        let own = self.key.clone().unwrap_or_else(key);
+        let mut builder = X509Builder::new().unwrap();
+        builder.set_version(2).unwrap();
+        builder.set_subject_name(&name).unwrap();
+        builder.set_issuer_name(ca.map_or(&name, |ca| ca.x509.subject_name())).unwrap();
+        builder.set_pubkey(&own).unwrap();
+        let serial = BigNum::from_slice(&self.serial).unwrap();
+        builder.set_serial_number(&Asn1Integer::from_bn(&serial).unwrap()).unwrap();
+        builder.set_not_before(&Asn1Time::from_unix(self.from.unix_timestamp()).unwrap()).unwrap();
+        builder.set_not_after(&Asn1Time::from_unix(self.until.unix_timestamp()).unwrap()).unwrap();
+        let mut extensions = Vec::new();
+        {
+            let context = builder.x509v3_context(ca.map(|ca| &*ca.x509), None);
+            extensions.push(SubjectKeyIdentifier::new().build(&context).unwrap());
+            if self.is_ca {
+                extensions.push(BasicConstraints::new().critical().ca().build().unwrap());
+            } else {
+                extensions.push(ExtendedKeyUsage::new().server_auth().build().unwrap());
+            }
+            if ca.is_some() && self.with_authority_key_id {
+                extensions.push(AuthorityKeyIdentifier::new().keyid(true).build(&context).unwrap());
+            }
+            if !self.dns.is_empty() {
+                let mut names = SubjectAlternativeName::new();
+                for dns in &self.dns {
+                    names.dns(dns);
+                }
+                extensions.push(names.build(&context).unwrap());
+            }
+        }
+        if self.is_precertificate {
+            let poison = Asn1Object::from_str("1.3.6.1.4.1.11129.2.4.3").unwrap();
+            let null = Asn1OctetString::new_from_bytes(&[5, 0]).unwrap();
+            extensions.push(X509Extension::new_from_der(&poison, true, &null).unwrap());
+        }
+        for extension in extensions {
+            builder.append_extension(extension).unwrap();
+        }
+        builder.sign(ca.map_or(&own, |ca| &ca.key), self.digest).unwrap();
+        builder.build()
+    }
+}
+
+/// Registers without annotations.
+pub(crate) async fn add(registry: &Registry, certificate: &Certificate) -> Uuid {
+    registry.register(certificate, &Annotations::default()).await.unwrap().id()
+}
+
+/// The record, which must be there.
+pub(crate) async fn get(registry: &Registry, id: Uuid) -> Record {
+    registry.get(id).await.unwrap().expect("the record is there")
+}

@@ -24,6 +24,8 @@ use crate::output::say;
   trust-ledger revoke 0x1a2b --reason key-compromise
 
 The ledger is one encrypted file. The first run creates it, and its key beside your settings.
+Environment: TRUST_LEDGER_DB, TRUST_LEDGER_KEY_ENV, TRUST_LEDGER_KEY_FILE, TRUST_LEDGER_SETTINGS and
+TRUST_LEDGER_ACTOR stand in for the options of these names.
 Exit codes: 0 done, 1 failed, 2 usage, 3 not found, 4 done but found problems."
 )]
 pub(crate) struct Cli {
@@ -37,15 +39,15 @@ pub(crate) struct Cli {
 #[derive(Args, Clone, Debug, Default)]
 #[command(next_help_heading = "Global options")]
 pub(crate) struct Global {
-    /// The ledger: a file, or sqlite:FILE [env: TRUST_LEDGER_DB]
+    /// The ledger: a file, or sqlite:FILE
     #[arg(long, global = true, value_name = "PATH|URL")]
     pub(crate) db: Option<String>,
 
-    /// Environment variable that holds the ledger's key [env: TRUST_LEDGER_KEY_ENV]
+    /// Environment variable that holds the ledger's key
     #[arg(long, global = true, value_name = "NAME")]
     pub(crate) key_env: Option<String>,
 
-    /// File that holds the ledger's key, readable by you alone [env: TRUST_LEDGER_KEY_FILE]
+    /// File that holds the ledger's key, readable by you alone
     #[arg(long, global = true, value_name = "FILE")]
     pub(crate) key_file: Option<PathBuf>,
 
@@ -53,11 +55,11 @@ pub(crate) struct Global {
     #[arg(long, global = true, conflicts_with_all = ["key_env", "key_file"])]
     pub(crate) no_key: bool,
 
-    /// Settings file instead of settings.toml in the config folder [env: TRUST_LEDGER_SETTINGS]
+    /// Settings file instead of settings.toml in the config folder
     #[arg(long, global = true, value_name = "FILE")]
     pub(crate) settings: Option<PathBuf>,
 
-    /// Who is named in the audit trail; by default user@host [env: TRUST_LEDGER_ACTOR]
+    /// Who is named in the audit trail; by default user@host
     #[arg(long, global = true, value_name = "NAME")]
     pub(crate) actor: Option<String>,
 

@@ -1,6 +1,6 @@
 //! `annotate`: what people say about certificates.
 
-use clap::Args;
+use clap::{ArgGroup, Args};
 use serde::Serialize;
 use uuid::Uuid;
 
@@ -13,11 +13,11 @@ use crate::selection::{self, Names};
 
 /// Change owner, tags, note, category or source of certificates
 #[derive(Args, Debug)]
+#[command(group = ArgGroup::new("changes").required(true).multiple(true))]
 #[command(after_help = "Examples:
   trust-ledger annotate 0198c2f5-5d0e-7000-8000-0123456789ab --owner web --tag +prod --tag -test
   trust-ledger annotate ./server.pem --note 'renewed by hand, see ticket 7'
   trust-ledger annotate 0x1a2b --owner ''       remove the owner")]
-#[group(id = "changes", required = true, multiple = true)]
 pub(crate) struct Arguments {
     /// Ids, fingerprints, serials, or files with a certificate
     #[arg(value_name = "CERTIFICATE", required = true)]

@@ -7,10 +7,9 @@ use uuid::Uuid;
 
 use trust_ledger_registry::{Event, EventFilter, Page, Registry};
 
-use super::list::csv_failed;
 use crate::failure::{Exit, Result};
 use crate::output::escape::for_terminal;
-use crate::output::record::csv_writer;
+use crate::output::record::{csv_failed, csv_writer};
 use crate::output::table::{Cell, Column, Table};
 use crate::output::time::{When, moment, rfc3339};
 use crate::output::{Output, json, number::grouped};

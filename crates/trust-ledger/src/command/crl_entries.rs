@@ -8,9 +8,8 @@ use time::OffsetDateTime;
 
 use trust_ledger_registry::{CrlEntries, CrlQuery, Registry};
 
-use super::list::csv_failed;
 use crate::failure::{Exit, Result};
-use crate::output::record::csv_writer;
+use crate::output::record::{csv_failed, csv_writer};
 use crate::output::table::{Cell, Column, Table};
 use crate::output::time::{When, moment, parse_span, rfc3339};
 use crate::output::{Output, json};

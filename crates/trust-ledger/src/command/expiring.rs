@@ -7,12 +7,11 @@ use time::OffsetDateTime;
 
 use trust_ledger_registry::{Expiring, Filter, MAX_PAGE, Record, Registry, Status};
 
-use super::list::csv_failed;
 use crate::failure::{Exit, Failure, Result};
 use crate::output::Output;
 use crate::output::escape::for_terminal;
 use crate::output::number::{counted, grouped};
-use crate::output::record::{CSV_TITLES, common_name_of, csv_fields, csv_writer};
+use crate::output::record::{CSV_TITLES, common_name_of, csv_failed, csv_fields, csv_writer};
 use crate::output::table::{Cell, Column, Table, Tone};
 use crate::output::time::{date, distance, parse_span, span};
 use crate::pages::Pages;

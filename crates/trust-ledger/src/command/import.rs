@@ -33,7 +33,7 @@ pub(crate) struct Arguments {
     #[arg(value_name = "PATH", required = true)]
     paths: Vec<PathBuf>,
 
-    /// Where the certificates come from, such as vault; by default the file's name
+    /// Where they come from, such as vault
     #[arg(long, value_name = "NAME")]
     source: Option<String>,
 

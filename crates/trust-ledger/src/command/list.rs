@@ -8,7 +8,7 @@ use trust_ledger_registry::{Filter, Page, Registry};
 use crate::failure::{Exit, Result};
 use crate::filter::FilterArguments;
 use crate::output::number::{counted, grouped};
-use crate::output::record::{CSV_TITLES, csv_fields, csv_writer, list_table};
+use crate::output::record::{CSV_TITLES, csv_failed, csv_fields, csv_writer, list_table};
 use crate::output::{Output, json};
 use crate::pages::Pages;
 
@@ -141,9 +141,4 @@ async fn write_csv(pages: &mut Pages<'_>, output: &Output) -> Result<u64> {
     }
     writer.flush()?;
     Ok(shown)
-}
-
-/// The I/O error within, so that a closed pipe is seen as one.
-pub(crate) fn csv_failed(error: csv::Error) -> std::io::Error {
-    error.into()
 }

@@ -115,8 +115,17 @@ fn attributes_of(name: &str) -> Vec<(String, String)> {
 /// CSV with a title line, RFC 4180; harmful characters are escaped as in a terminal.
 pub(crate) fn csv_writer<W: io::Write>(out: W, titles: &[&str]) -> io::Result<Writer<W>> {
     let mut writer = WriterBuilder::new().terminator(Terminator::Any(b'\n')).from_writer(out);
-    writer.write_record(titles)?;
+    writer.write_record(titles).map_err(csv_failed)?;
     Ok(writer)
+}
+
+/// The I/O error within, so that a closed pipe is seen as one.
+pub(crate) fn csv_failed(error: csv::Error) -> io::Error {
+    match error.into_kind() {
+        csv::ErrorKind::Io(error) => error,
+        // Every row has as many fields as the titles, which is all that can be wrong beside.
+        other => io::Error::other(format!("{other:?}")),
+    }
 }
 
 /// The titles of certificates in CSV: the names of the JSON fields.

@@ -1,0 +1,14 @@
+//! The program as a user meets it: the real binary, in a home folder of its own.
+
+mod certificates;
+mod crash;
+mod expiring;
+mod first_run;
+mod help;
+mod home;
+mod import;
+mod list;
+mod revoke;
+mod show;
+mod stats;
+mod upkeep;

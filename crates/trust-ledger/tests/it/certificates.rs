@@ -14,8 +14,8 @@ pub(crate) struct Plan {
     common_name: String,
     names: Vec<String>,
     issuer: String,
-    issuer_key: u8,
-    subject_key: u8,
+    issuer_key: u64,
+    subject_key: u64,
     not_before: String,
     not_after: String,
     is_ca: bool,
@@ -33,7 +33,7 @@ impl Plan {
             names: Vec::new(),
             issuer: "Example CA".to_owned(),
             issuer_key: 1,
-            subject_key: (serial % 200) as u8 + 50,
+            subject_key: serial.wrapping_add(1_000),
             not_before: "20240101000000Z".to_owned(),
             not_after: NEVER.to_owned(),
             is_ca: false,
@@ -41,13 +41,13 @@ impl Plan {
     }
 
     /// A root; its name also decides its key.
-    pub(crate) fn root(common_name: &str, key: u8) -> Plan {
+    pub(crate) fn root(common_name: &str, key: u64) -> Plan {
         Plan {
             issuer: common_name.to_owned(),
             issuer_key: key,
             subject_key: key,
             is_ca: true,
-            ..Plan::server(u64::from(key), common_name)
+            ..Plan::server(key, common_name)
         }
     }
 
@@ -56,7 +56,7 @@ impl Plan {
         self
     }
 
-    pub(crate) fn of(mut self, issuer: &str, key: u8) -> Plan {
+    pub(crate) fn of(mut self, issuer: &str, key: u64) -> Plan {
         (self.issuer, self.issuer_key) = (issuer.to_owned(), key);
         self
     }
@@ -127,8 +127,9 @@ pub(crate) fn private_key() -> String {
     String::from_utf8(key(9).private_key_to_pem_pkcs8().unwrap()).unwrap()
 }
 
-fn key(number: u8) -> PKey<Private> {
-    PKey::private_key_from_raw_bytes(&[number; 32], Id::ED25519).unwrap()
+/// A key of its own for each number, and always the same one.
+fn key(number: u64) -> PKey<Private> {
+    PKey::private_key_from_raw_bytes(&number.to_le_bytes().repeat(4), Id::ED25519).unwrap()
 }
 
 fn name(common_name: &str) -> X509Name {

@@ -1,7 +1,7 @@
 //! SIGKILL in the middle of imports.
 
 use std::collections::HashSet;
-use std::io::Read;
+use std::io::{BufRead, BufReader, Read};
 use std::process::Stdio;
 use std::time::{Duration, Instant};
 
@@ -18,9 +18,6 @@ const ROUNDS: u32 = 100;
 
 /// Rounds after which a new ledger is begun; in those between, the import goes on with what is there.
 const ROUNDS_PER_LEDGER: u32 = 4;
-
-/// The latest kill. The earliest is at once: before there is a ledger, or even a key.
-const LATEST: Duration = Duration::from_millis(700);
 
 /// Certificates that may be under way out of their order: chunks of 3,000, of which three are worked on at once.
 const UNDER_WAY: u64 = 2 * 3_000;
@@ -40,6 +37,10 @@ fn killed_in_mid_import_nothing_that_was_acknowledged_is_lost_and_the_ledger_is_
     let text = bundle(&plans);
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
 
+    // From at once, before there is a ledger or even a key, to when two chunks are in, however fast the machine is.
+    let latest = time_of_second_commit(&text).min(Duration::from_millis(1_500));
+    println!("killing after up to {latest:?}");
+
     let mut home = Home::new();
     let (mut killed, mut with_progress, mut known) = (0, 0, 0);
     for round in 0..ROUNDS {
@@ -48,7 +49,7 @@ fn killed_in_mid_import_nothing_that_was_acknowledged_is_lost_and_the_ledger_is_
             home.file("bundle.pem", &text);
             known = 0;
         }
-        let moment = random.below(LATEST);
+        let moment = random.below(latest);
         let mut child =
             home.command(["import", "-v", "bundle.pem"]).stdout(Stdio::null()).stderr(Stdio::piped()).spawn().unwrap();
         let began = Instant::now();
@@ -75,6 +76,21 @@ fn killed_in_mid_import_nothing_that_was_acknowledged_is_lost_and_the_ledger_is_
     home.run(["import", "-q", "bundle.pem"]).expect(0);
     let found = runtime.block_on(look(&home));
     assert_eq!(found.certificates, CERTIFICATES);
+}
+
+/// How long an import into a new ledger takes until it has acknowledged twice.
+fn time_of_second_commit(text: &str) -> Duration {
+    let home = Home::new();
+    home.file("bundle.pem", text);
+    let began = Instant::now();
+    let mut child =
+        home.command(["import", "-v", "bundle.pem"]).stdout(Stdio::null()).stderr(Stdio::piped()).spawn().unwrap();
+    let lines = BufReader::new(child.stderr.take().unwrap()).lines().map(Result::unwrap);
+    lines.filter(|line| line.starts_with("committed ")).nth(1).expect("two chunks");
+    let took = began.elapsed();
+    child.kill().unwrap();
+    child.wait().unwrap();
+    took
 }
 
 /// The last count that a line acknowledged. A line cut off by the kill does not count.

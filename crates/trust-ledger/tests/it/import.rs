@@ -69,7 +69,7 @@ fn nothing_of_a_private_key_is_stored_or_shown() {
     home.file("both.pem", key.clone() + &Plan::server(1, "a.example").pem());
     home.file("key.pem", &key);
     let body = key.lines().nth(1).unwrap();
-    let raw = [9; 16];
+    let raw = 9_u64.to_le_bytes().repeat(2);
     let open = ["--no-key", "--db", "plain.db", "-vv"];
     let run = |arguments: &[&str]| home.run(open.iter().chain(arguments));
     for run in [

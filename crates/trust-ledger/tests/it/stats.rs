@@ -13,7 +13,7 @@ fn home() -> Home {
         Plan::server(2, "a.example"),
         Plan::server(3, "b.example").valid_days(-1, 20),
         Plan::server(4, "old.example").valid("20200101000000Z", "20210101000000Z"),
-        // The same serial and the same key again.
+        // The same serial, and with it the same key, again.
         Plan::server(2, "c.example"),
         Plan::server(9, "quote.example").of("Evil \"CA\" \\ \u{202e}", 8),
     ]))

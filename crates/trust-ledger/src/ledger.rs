@@ -176,7 +176,7 @@ fn announce(settings: &Settings, new_key: NewKey, output: &Output) {
         Key::None => output.note("it is not encrypted: anyone who reads the file reads the ledger"),
     }
     if settings.key != Key::None {
-        output.note("Without the key the ledger is lost. Keep a copy elsewhere: trust-ledger key export FILE");
+        output.note("Without the key the ledger is lost. To keep a copy: trust-ledger key export FILE");
     }
     if let Some(folder) = path.parent() {
         // SQLite has synced the file; its name in the folder is what could still be missing after a power cut.

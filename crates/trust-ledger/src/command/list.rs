@@ -68,11 +68,9 @@ pub(crate) async fn run(registry: &Registry, output: &Output, arguments: &Argume
     if arguments.total || (is_table && cursor.is_some()) {
         let total = total(registry, &filter).await?;
         match cursor {
-            Some(cursor) => output.note(&format!(
-                "{} of {}; the rest: --all, or page by page: --after {cursor}",
-                grouped(shown),
-                grouped(total)
-            )),
+            Some(cursor) => {
+                output.note(&format!("{} of {}; --all, or go on with --after {cursor}", grouped(shown), grouped(total)))
+            }
             None => output.note(&format!("{} in all", counted(total, "certificate"))),
         }
     } else if let Some(cursor) = cursor {

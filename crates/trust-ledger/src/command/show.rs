@@ -17,8 +17,11 @@ use crate::output::record::{WithMore, tone};
 use crate::output::time::{date, distance, moment};
 use crate::selection::{self, Meaning, Names};
 
-/// Width of the labels.
-const LABEL: usize = 22;
+/// Width of a field's label: a fingerprint then fits a line of 80.
+const LABEL: usize = 14;
+
+/// Width of an extension's name.
+const EXTENSION: usize = 24;
 
 /// Details of a certificate that its record says as well.
 const IN_RECORD: [&str; 7] =
@@ -172,7 +175,8 @@ fn describe(record: &Record, revocation: Option<&Revocation>, details: &[ShownDe
         line(&mut text, name.kind.as_str(), &spelled);
     }
     line(&mut text, "issuer", &record.issuer);
-    line(&mut text, "serial", &format!("{} (decimal {})", record.serial, record.serial_decimal));
+    line(&mut text, "serial", &record.serial);
+    line(&mut text, "in decimal", &record.serial_decimal);
     let key = match record.key_bits {
         Some(bits) => format!("{} ({bits} bits)", record.key_algorithm),
         None => record.key_algorithm.clone(),
@@ -200,7 +204,7 @@ fn describe(record: &Record, revocation: Option<&Revocation>, details: &[ShownDe
     }
     for detail in extensions {
         let critical = if detail.critical { "critical: " } else { "" };
-        line(&mut text, &detail.label, &format!("{critical}{}", detail.value));
+        labelled(&mut text, EXTENSION, &detail.label, &format!("{critical}{}", detail.value));
     }
     text
 }
@@ -212,18 +216,23 @@ fn describe_revocation(text: &mut String, revocation: &Revocation) {
         line(text, "invalid since", &date(when));
     }
     if let Some(source) = &revocation.source {
-        line(text, "revocation source", source);
+        line(text, "revoked by", source);
     }
-    line(text, "revocation recorded", &moment(revocation.recorded_at));
+    line(text, "recorded", &moment(revocation.recorded_at));
 }
 
-/// One field; text from anywhere is made harmless. A longer label has a line of its own.
+/// One field; text from anywhere is made harmless.
 fn line(text: &mut String, label: &str, value: &str) {
+    labelled(text, LABEL, label, value);
+}
+
+/// A label and its value; a longer label has a line of its own.
+fn labelled(text: &mut String, width: usize, label: &str, value: &str) {
     let (label, value) = (for_terminal(label), for_terminal(value));
     // Writing to a String cannot fail.
-    let _ = if label.len() < LABEL {
-        writeln!(text, "  {label:<LABEL$}{value}")
+    let _ = if label.len() < width {
+        writeln!(text, "  {label:<width$}{value}")
     } else {
-        writeln!(text, "  {label}\n  {:<LABEL$}{value}", "")
+        writeln!(text, "  {label}\n  {:<width$}{value}", "")
     };
 }

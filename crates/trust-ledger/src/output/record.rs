@@ -29,12 +29,18 @@ pub(crate) fn list_table(records: &[Record], now: OffsetDateTime) -> Table {
             Cell::from(&record.serial),
             Cell::from(common_name_of(&record.issuer)),
             Cell::from(date(record.not_after)),
-            Cell::from(distance(record.not_after, now)),
+            Cell::from(near(record.not_after, now)),
             Cell::toned(record.status.as_str(), tone(record.status)),
             Cell::from(record.category.as_str()),
         ]);
     }
     table
+}
+
+/// How far away a moment is when that is worth the room: within a hundred days. Beyond, the date says enough.
+fn near(moment: OffsetDateTime, now: OffsetDateTime) -> String {
+    let is_near = (moment - now).whole_days().unsigned_abs() < 100;
+    if is_near { distance(moment, now) } else { String::new() }
 }
 
 /// The certificates with what tells them apart, for messages that ask which is meant.

@@ -147,9 +147,10 @@ impl Table {
 
     /// The width of each column; none for those left out.
     fn widths(&self, available: Option<usize>) -> Vec<Option<usize>> {
+        // A column in which nothing stands is left out with its title.
         let natural = |(index, column): (usize, &Column)| {
             let widest = self.rows.iter().map(|row| row[index].text.width()).max().unwrap_or(0);
-            Some(widest.max(column.title.width()))
+            (widest > 0).then_some(widest.max(column.title.width()))
         };
         let natural: Vec<Option<usize>> = self.columns.iter().enumerate().map(natural).collect();
         let Some(available) = available else { return natural };
@@ -250,6 +251,13 @@ mod tests {
             let text = table().render(Some(width), false);
             assert!(text.lines().all(|line| line.width() <= width), "{width}\n{text}");
         }
+    }
+
+    #[test]
+    fn a_column_in_which_nothing_stands_is_left_out() {
+        let mut table = Table::new([Column::new("NAME"), Column::new("OWNER"), Column::new("N")]);
+        table.row([Cell::from("a"), "".into(), "1".into()]);
+        assert_eq!(table.render(None, false), "NAME  N\na     1\n");
     }
 
     #[test]

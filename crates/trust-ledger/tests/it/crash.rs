@@ -96,8 +96,8 @@ fn time_of_second_commit(text: &str) -> Duration {
 /// The last count that a line acknowledged. A line cut off by the kill does not count.
 fn acknowledged(said: &str) -> u64 {
     let complete = said.rfind('\n').map_or("", |end| &said[..end]);
-    let counts = complete.lines().filter_map(|line| line.strip_prefix("committed ")?.strip_suffix(" certificates"));
-    counts.last().map_or(0, |count| count.parse().expect("a number"))
+    let mut counts = complete.lines().filter_map(|line| line.strip_prefix("committed ")?.strip_suffix(" certificates"));
+    counts.next_back().map_or(0, |count| count.parse().expect("a number"))
 }
 
 #[derive(Debug, Default)]

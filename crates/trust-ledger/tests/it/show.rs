@@ -65,7 +65,7 @@ fn everything_is_shown_and_nothing_harmful_reaches_the_terminal() {
         .stdout
         .lines()
         .map(|line| match line.trim_start().split_once("  ") {
-            Some((label @ ("id" | "registered"), _)) => format!("  {label:<22}<{label}>\n"),
+            Some((label @ ("id" | "registered"), _)) => format!("  {label:<14}<{label}>\n"),
             _ => format!("{line}\n"),
         })
         .collect();

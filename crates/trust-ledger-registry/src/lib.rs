@@ -41,6 +41,8 @@ pub use name::{Name, NameKind, NamePattern};
 pub use record::{
     AnnotationChange, Annotations, Finding, Issuer, Record, Registration, Revocation, Status, UnknownStatus,
 };
+#[doc(hidden)]
+pub use registry::statements;
 pub use registry::{
     Annotated, Counts, CrlEntries, CrlEntry, CrlQuery, DeleteTarget, Event, EventFilter, EventPage, Expiring, Filter,
     FindingCounts, IssuerCount, Lift, ListPage, MAX_PAGE, MonthCount, Page, Pruned, RecordedRevocations, Registry,

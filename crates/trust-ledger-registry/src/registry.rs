@@ -125,3 +125,23 @@ impl fmt::Debug for Registry {
         f.debug_struct("Registry").field("actor", &self.actor).finish_non_exhaustive()
     }
 }
+
+/// Statements as the register runs them, for the benchmark that compares it with running them plainly. Not for others:
+/// they change without notice.
+#[doc(hidden)]
+pub mod statements {
+    /// See [`register`](super::Registry::register).
+    pub const ISSUER: &str = super::issuers::IssuerRow::INSERT;
+    /// See [`register`](super::Registry::register).
+    pub const CERTIFICATE: &str = super::register::INSERT_CERTIFICATE;
+    /// See [`register`](super::Registry::register).
+    pub const NAME: &str = super::register::INSERT_NAME;
+    /// See [`register`](super::Registry::register).
+    pub const REVERSED_NAME: &str = super::register::INSERT_REVERSED;
+    /// See [`register`](super::Registry::register).
+    pub const EVENT: &str = super::event::EventRow::INSERT_FOR_CERTIFICATE;
+    /// See [`by_serial`](super::Registry::by_serial).
+    pub const BY_SERIAL: &str = super::lookup::BY_SERIAL;
+    /// See [`by_name`](super::Registry::by_name).
+    pub const BY_NAME: &str = super::lookup::BY_NAME;
+}

@@ -19,9 +19,10 @@ pub(super) use entry::SearchNames;
 use entry::Entry;
 pub(super) use sweep::Sweep;
 
-/// For the test of its plan.
-#[cfg(test)]
+/// The statements of a registration, for the test of their plans and the benchmark that runs them without this crate.
 pub(super) const INSERT_CERTIFICATE: &str = Entry::INSERT;
+pub(super) const INSERT_NAME: &str = Entry::INSERT_NAME;
+pub(super) const INSERT_REVERSED: &str = Entry::INSERT_REVERSED;
 
 /// How often an insert is tried anew because an issuer became known in between: each time one more did.
 const ATTEMPTS: usize = 100;

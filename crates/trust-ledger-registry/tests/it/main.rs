@@ -8,6 +8,7 @@ mod import;
 mod issuers;
 mod listing;
 mod lookup;
+mod openssl_agrees;
 mod registration;
 mod revocation;
 mod support;

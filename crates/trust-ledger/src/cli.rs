@@ -24,7 +24,7 @@ use crate::output::say;
   trust-ledger revoke 0x1a2b --reason key-compromise
 
 The ledger is one encrypted file. The first run creates it, and its key beside your settings.
-Environment: TRUST_LEDGER_DB, TRUST_LEDGER_KEY_ENV, TRUST_LEDGER_KEY_FILE, TRUST_LEDGER_SETTINGS and
+Environment: TRUST_LEDGER_DB, TRUST_LEDGER_KEY_ENV, TRUST_LEDGER_KEY_FILE, TRUST_LEDGER_SETTINGS and \
 TRUST_LEDGER_ACTOR stand in for the options of these names.
 Exit codes: 0 done, 1 failed, 2 usage, 3 not found, 4 done but found problems."
 )]

@@ -31,7 +31,8 @@ use crate::output::Output;
 pub(crate) fn run(cli: Cli) -> Result<Exit> {
     let Cli { global, command } = cli;
     let output = Output::new(&global);
-    let runtime = runtime::Builder::new_multi_thread().enable_all().build()?;
+    let runtime = runtime::Builder::new_multi_thread().enable_all().build();
+    let runtime = runtime.map_err(|error| Failure::failed("no threads can be started").caused_by(error))?;
     runtime.block_on(async {
         match command {
             Command::Completions(arguments) => completions::run(&output, &arguments),
@@ -86,7 +87,8 @@ fn confirm(question: &str, yes: bool) -> Result<()> {
     write!(stderr, "{question} [y/N] ")?;
     stderr.flush()?;
     let mut answer = String::new();
-    io::stdin().lock().read_line(&mut answer)?;
+    let read = io::stdin().lock().read_line(&mut answer);
+    read.map_err(|error| Failure::failed("no answer can be read").caused_by(error))?;
     match answer.trim().to_ascii_lowercase().as_str() {
         "y" | "yes" => Ok(()),
         _ => Err(Failure::failed("nothing was done")),

@@ -94,7 +94,10 @@ impl<E: Error + Send + Sync + 'static> From<E> for Failure {
 impl fmt::Display for Failure {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let cause = self.cause.as_deref().map(|cause| cause as &(dyn Error + 'static));
-        f.write_str(&one_line(self.message.as_deref(), cause))
+        // Whoever reads or writes a file says which: without a word, it was standard output.
+        let is_output = cause.is_some_and(|cause| cause.is::<io::Error>());
+        let message = self.message.as_deref().or(is_output.then_some("the output cannot be written"));
+        f.write_str(&one_line(message, cause))
     }
 }
 

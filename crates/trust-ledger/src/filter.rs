@@ -15,7 +15,7 @@ use crate::selection::issuer_id;
 #[command(next_help_heading = "Which certificates")]
 pub(crate) struct FilterArguments {
     /// Name (CN or alternative name): exact, 'text*', '*.domain' or '*@domain'; others with --scan
-    #[arg(value_name = "PATTERN")]
+    #[arg(value_name = "PATTERN", help_heading = "Arguments")]
     pattern: Option<String>,
 
     /// With this status now: valid, expired, revoked, on-hold, not-yet-valid

@@ -28,7 +28,7 @@ const AT_ONCE: u32 = 1_000;
   trust-ledger audit --of ./server.pem                          what was done to one certificate
   trust-ledger audit --action revocation.recorded --json
 
-Actions: certificate.registered, certificate.annotated, certificate.deleted, revocation.recorded, revocation.changed,
+Actions: certificate.registered, certificate.annotated, certificate.deleted, revocation.recorded, revocation.changed, \
 revocation.lifted, issuer.resolved. Before and after each change are in --json and --csv.")]
 pub(crate) struct Arguments {
     /// Of this certificate (as in `show`), or of this issuer's or deleted certificate's id

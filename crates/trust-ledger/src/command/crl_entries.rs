@@ -24,7 +24,7 @@ const TOGETHER: usize = 5_000;
   trust-ledger crl-entries --issuer 'Example CA' --last-crl 2026-11-14 --json
   trust-ledger crl-entries --issuer 'Example CA' --revoked-within 7d
 
-These are the revoked certificates that have not expired, and with --last-crl those that expired since: an entry must
+These are the revoked certificates that have not expired, and with --last-crl those that expired since: an entry must \
 appear on one CRL issued after the certificate's validity (RFC 5280 section 3.3).")]
 pub(crate) struct Arguments {
     /// The issuer: id, key identifier, or part of the name

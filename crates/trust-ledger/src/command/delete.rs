@@ -19,7 +19,7 @@ use crate::selection::{self, Names};
   trust-ledger delete 0198c2f5-5d0e-7000-8000-0123456789ab
   trust-ledger delete ./wrong.pem --force --yes     although it has not expired
 
-Revocations and the audit trail stay. What is revoked and has not expired cannot be deleted, not even with --force: its
+Revocations and the audit trail stay. What is revoked and has not expired cannot be deleted, not even with --force: its \
 issuer's CRL still needs it.")]
 pub(crate) struct Arguments {
     /// Ids, fingerprints, serials, or files with a certificate

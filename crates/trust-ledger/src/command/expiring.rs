@@ -26,8 +26,8 @@ const SOON: time::Duration = time::Duration::days(7);
   trust-ledger expiring --within 30d --fail    exit code 4 if there is any
   trust-ledger expiring --nagios --warn 30d --crit 7d
 
-Without --within: those with less than a third of their lifetime or 30 days left, whichever is less. Certificates that
-have been replaced by a newer one of the same issuer, category and names are left out unless --all is given.
+Without --within: those with less than a third of their lifetime or 30 days left, whichever is less. Certificates that \
+have been replaced by a newer one of the same issuer, category and names are left out unless --all is given. \
 --nagios also counts as critical what expired unreplaced within the time of --crit, and exits 0, 1, 2 or 3 (unknown).")]
 pub(crate) struct Arguments {
     /// Those that expire within this time, such as 30d or 12h

@@ -25,8 +25,8 @@ const LISTED: usize = 20;
   kubectl get secrets -A -o json | trust-ledger import --source k8s -
   trust-ledger import /etc/easy-rsa/pki                       with its index.txt
 
-Reads PEM (also within other text), DER, PKCS#7, CRLs, index.txt of openssl and easy-rsa, JSON and NDJSON with
-certificates anywhere in it. Private keys are passed over, never stored or shown. Importing again changes nothing.
+Reads PEM (also within other text), DER, PKCS#7, CRLs, index.txt of openssl and easy-rsa, JSON and NDJSON with \
+certificates anywhere in it. Private keys are passed over, never stored or shown. Importing again changes nothing. \
 What cannot be read is refused with its place, the rest goes in; the exit code is then 4.")]
 pub(crate) struct Arguments {
     /// Files and folders; - for standard input

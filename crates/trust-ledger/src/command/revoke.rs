@@ -27,8 +27,8 @@ const HERE_ONLY: &str = "recorded here only; your CA was not told";
   trust-ledger revoke ./server.pem --reason superseded --yes
   trust-ledger revoke 0x1a2b --issuer 'Example CA' --at 2026-11-01     also without the certificate
 
-A revocation is recorded here only: your CA is not told. Reasons are names or codes of RFC 5280: unspecified 0,
-keyCompromise 1, cACompromise 2, affiliationChanged 3, superseded 4, cessationOfOperation 5, certificateHold 6,
+A revocation is recorded here only: your CA is not told. Reasons are names or codes of RFC 5280: unspecified 0, \
+keyCompromise 1, cACompromise 2, affiliationChanged 3, superseded 4, cessationOfOperation 5, certificateHold 6, \
 privilegeWithdrawn 9, aACompromise 10.")]
 pub(crate) struct Arguments {
     /// Its id, SHA-256 fingerprint, serial, or a file with it

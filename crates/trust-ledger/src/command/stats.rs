@@ -13,7 +13,7 @@ use time::{Month, OffsetDateTime};
 use unicode_width::UnicodeWidthStr;
 use uuid::Uuid;
 
-use trust_ledger_registry::{Category, Counts, Finding, FindingCounts, Registry, Status};
+use trust_ledger_registry::{Category, Counts, Expiring, Finding, FindingCounts, Registry, Status};
 
 use crate::failure::{Exit, Result};
 use crate::output::Output;
@@ -76,7 +76,8 @@ pub(crate) async fn run(registry: &Registry, output: &Output, arguments: &Argume
     let findings = registry.findings().await?;
     let now = OffsetDateTime::now_utc();
     if arguments.prometheus {
-        let text = prometheus::metrics(&counts, &findings, now);
+        let soon = registry.expiring(&Expiring { within: Some(prometheus::SOON), ..Expiring::default() }).await?;
+        let text = prometheus::metrics(&counts, &findings, &soon, now);
         match &arguments.output {
             None => output.text(&text)?,
             Some(path) => {
@@ -126,7 +127,7 @@ fn describe(counts: &Counts, findings: &FindingCounts, now: OffsetDateTime, widt
         counts.by_issuer.iter().take(ISSUERS).map(|issuer| (common_name_of(&issuer.name), issuer.certificates));
     let others = counts.by_issuer.iter().skip(ISSUERS);
     let rest = (others.len(), others.map(|issuer| issuer.certificates).sum());
-    let rest = (rest.0 > 0).then(|| (format!("{} others", grouped(rest.0 as u64)), rest.1));
+    let rest = (rest.0 > 0).then(|| (format!("in {} more issuers", grouped(rest.0 as u64)), rest.1));
     section(&mut text, "Issuer", listed.chain(rest), width);
     let finding = findings.by_finding.iter().map(|(finding, count)| (finding.to_string(), *count));
     section(&mut text, "Findings", finding, width);

@@ -11,8 +11,8 @@ const LEAST: usize = 8;
 /// Most room for bars: beyond, they are not easier to compare.
 const MOST: usize = 60;
 
-/// One bar for each label and count, as lines no wider than `width`: label, count, bar. The greatest fills the room; what
-/// is not zero shows at least a sliver.
+/// One bar for each label and count, as lines no wider than `width`: label, count, bar. The greatest fills the room, but
+/// has no more characters than it counts; what is not zero shows at least a sliver.
 pub(crate) fn bars(values: &[(String, u64)], width: usize) -> String {
     let labels: Vec<String> = values.iter().map(|(label, _)| for_terminal(label).into_owned()).collect();
     let counts: Vec<String> = values.iter().map(|(_, count)| grouped(*count)).collect();
@@ -21,6 +21,8 @@ pub(crate) fn bars(values: &[(String, u64)], width: usize) -> String {
     // Two blanks before the label and one around the count, as in the lists that stand around a chart.
     let room = width.saturating_sub(label_width + count_width + 6).clamp(LEAST, MOST);
     let greatest = values.iter().map(|(_, count)| *count).max().unwrap_or(0);
+    // A single certificate is no mountain: while there is room, a bar has a character for each.
+    let room = room.min(usize::try_from(greatest).unwrap_or(room));
     let mut text = String::new();
     for ((label, count), (_, value)) in labels.iter().zip(&counts).zip(values) {
         let padding = label_width - label.width();
@@ -63,6 +65,11 @@ mod tests {
         for width in 26..200 {
             assert!(bars(&values, width).lines().all(|line| line.width() <= width), "{width}");
         }
+    }
+
+    #[test]
+    fn few_have_a_character_each() {
+        assert_eq!(bars(&[("a".to_owned(), 3), ("b".to_owned(), 1)], 80), "  a  3  ███\n  b  1  █\n");
     }
 
     #[test]

@@ -144,6 +144,17 @@ fn a_closed_pipe_ends_the_list_silently() {
 }
 
 #[test]
+fn output_that_cannot_be_written_is_a_failure() {
+    let home = Home::with(&some());
+    for arguments in [&["list"][..], &["list", "--json"], &["list", "--csv"], &["stats"], &["export"]] {
+        let full = std::fs::File::options().write(true).open("/dev/full").unwrap();
+        let output = home.command(arguments).stdout(full).output().unwrap();
+        let run = Run::from(output).expect(1);
+        assert!(run.failure().contains("the output cannot be written"), "{}", run.stderr);
+    }
+}
+
+#[test]
 fn an_empty_ledger_says_what_to_do() {
     let home = Home::new();
     home.run(["init"]).expect(0);

@@ -64,6 +64,8 @@ fn prometheus_gets_well_formed_metrics_in_a_file_that_is_replaced_as_a_whole() {
     assert!(text.contains("# TYPE trust_ledger_certificates gauge\n"), "{text}");
     assert!(text.contains("trust_ledger_certificates{status=\"valid\"} 5\n"), "{text}");
     assert!(text.contains("issuer=\"O=Example,CN=Evil \\\\\\\"CA\\\\\\\" \\\\\\\\ \u{202e}\"} 1\n"), "{text}");
+    assert!(text.contains("trust_ledger_expiring_soon_certificates{days=\"30\"} 1\n"), "{text}");
+    assert!(text.contains("trust_ledger_expiring_soon_certificates{days=\"7\"} 0\n"), "{text}");
     let piped = home.run(["stats", "--prometheus"]).expect(0).stdout;
     let without_time = |text: &str| -> String {
         text.lines().filter(|line| !line.starts_with("trust_ledger_collected")).collect::<Vec<_>>().join("\n")

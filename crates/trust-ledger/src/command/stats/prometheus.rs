@@ -1,13 +1,17 @@
 //! Counts as metrics, in Prometheus' text format (version 0.0.4) for the node exporter's textfile collector.
 
 use std::fmt::Write as _;
+use std::time::Duration;
 
 use time::OffsetDateTime;
 
-use trust_ledger_registry::{Counts, FindingCounts};
+use trust_ledger_registry::{Counts, FindingCounts, Record};
 
-/// All metrics; each is a gauge.
-pub(super) fn metrics(counts: &Counts, findings: &FindingCounts, now: OffsetDateTime) -> String {
+/// The longest time to expiry that is counted by itself.
+pub(super) const SOON: Duration = Duration::from_secs(30 * 86_400);
+
+/// All metrics; each is a gauge. `soon` is what expires within [`SOON`] and has not been replaced, soonest first.
+pub(super) fn metrics(counts: &Counts, findings: &FindingCounts, soon: &[Record], now: OffsetDateTime) -> String {
     let mut text = String::new();
     let name = "trust_ledger_certificates";
     head(&mut text, name, "Certificates in the ledger by status.");
@@ -36,6 +40,17 @@ pub(super) fn metrics(counts: &Counts, findings: &FindingCounts, now: OffsetDate
     for month in counts.by_month.iter().filter(|month| (month.year, month.month) >= this_month) {
         let label = format!("{:04}-{:02}", month.year, month.month);
         sample(&mut text, name, &[("month", &label)], month.certificates);
+    }
+    let name = "trust_ledger_expiring_soon_certificates";
+    head(
+        &mut text,
+        name,
+        "Valid certificates not replaced that expire within so many days; 10000 stands for more, too.",
+    );
+    for days in [1, 7, 30] {
+        let until = now + time::Duration::days(days);
+        let count = soon.iter().filter(|record| record.not_after <= until).count();
+        sample(&mut text, name, &[("days", &days.to_string())], count as u64);
     }
     let name = "trust_ledger_collected_timestamp_seconds";
     head(&mut text, name, "When these metrics were collected, in seconds since 1970.");
@@ -87,7 +102,7 @@ mod tests {
 
     #[test]
     fn every_metric_has_help_and_type_before_its_samples() {
-        let text = metrics(&Counts::default(), &FindingCounts::default(), OffsetDateTime::UNIX_EPOCH);
+        let text = metrics(&Counts::default(), &FindingCounts::default(), &[], OffsetDateTime::UNIX_EPOCH);
         let mut described = Vec::new();
         for line in text.lines() {
             match line.split(' ').collect::<Vec<_>>()[..] {
@@ -100,6 +115,6 @@ mod tests {
                 _ => panic!("{line}"),
             }
         }
-        assert_eq!(described.len(), 6);
+        assert_eq!(described.len(), 7);
     }
 }

@@ -11,4 +11,6 @@ mod list;
 mod revoke;
 mod show;
 mod stats;
+#[cfg(target_os = "linux")]
+mod terminal;
 mod upkeep;

@@ -12,6 +12,7 @@ use trust_ledger_registry::{Certificate, Filter, Issuer, NamePattern, Page, Reco
 use crate::failure::{Failure, Result};
 use crate::output::escape::for_terminal;
 use crate::output::record::{certificates_table, common_name_of};
+use crate::output::say;
 
 /// Matches that are shown when an argument means too many.
 const SHOWN: u32 = 20;
@@ -139,7 +140,7 @@ fn not_found(text: &str, meaning: &Meaning, names: Names) -> Failure {
 pub(crate) fn ambiguous(text: &str, count: usize, found: &[Record]) -> Failure {
     let shown: Vec<&Record> = found.iter().take(SHOWN as usize).collect();
     let table = certificates_table(&shown);
-    crate::output::say(table.trim_end());
+    say(table.trim_end());
     let more = if count > shown.len() { format!(" (the first {} are shown)", shown.len()) } else { String::new() };
     Failure::usage(format!(
         "{text:?} can mean {count} certificates{more}; name one by its id, or narrow it with --issuer"
@@ -157,7 +158,8 @@ async fn by_name(registry: &Registry, name: &str) -> Result<Vec<Record>> {
     Ok(registry.list(&filter, &Page { limit: SHOWN + 1, ..Page::default() }).await?.records)
 }
 
-/// The issuer that a text means: its id, its key identifier, or a part of its name.
+/// The issuer that a text means: its id, its key identifier, its name or common name, or else a part of its name. One
+/// whose certificate is in the ledger goes before those that are known by name alone.
 pub(crate) async fn issuer(registry: &Registry, text: &str) -> Result<Issuer> {
     let text = text.trim();
     let issuers = registry.issuers().await?;
@@ -171,6 +173,10 @@ pub(crate) async fn issuer(registry: &Registry, text: &str) -> Result<Issuer> {
     let is_meant =
         |issuer: &&Issuer| issuer.key_id.as_deref() == Some(&key_id) || issuer.name.to_lowercase().contains(&wanted);
     let mut found: Vec<&Issuer> = issuers.iter().filter(is_named).collect();
+    // An issuer by name alone is what certificates claim whose signature did not verify, or could not be checked.
+    if let [known] = found.iter().filter(|issuer| issuer.known).collect::<Vec<_>>()[..] {
+        found = vec![known];
+    }
     if found.is_empty() && !text.is_empty() {
         found = issuers.iter().filter(is_meant).collect();
     }
@@ -179,13 +185,9 @@ pub(crate) async fn issuer(registry: &Registry, text: &str) -> Result<Issuer> {
         [] => Err(Failure::not_found(format!("no issuer {text:?} in the ledger; `trust-ledger stats` lists them"))),
         _ => {
             for issuer in found.iter().take(SHOWN as usize) {
-                let key_id = issuer.key_id.as_deref().unwrap_or("no key identifier");
-                crate::output::say(&format!(
-                    "{}  {}  ({})",
-                    issuer.id,
-                    for_terminal(&issuer.name),
-                    for_terminal(key_id)
-                ));
+                let key_id = issuer.key_id.as_deref().unwrap_or("none");
+                let known = if issuer.known { "" } else { "; its certificate is not in the ledger" };
+                say(&format!("{}  {}  (key identifier {key_id}{known})", issuer.id, for_terminal(&issuer.name)));
             }
             Err(Failure::usage(format!("{text:?} can mean {} issuers; name one by its id", found.len())))
         }

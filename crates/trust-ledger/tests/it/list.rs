@@ -128,6 +128,18 @@ fn filters_narrow_the_list() {
 }
 
 #[test]
+fn an_issuer_whose_certificate_is_there_goes_before_those_known_by_name_alone() {
+    // Method: a second certificate claims the same issuer and is signed by another key.
+    let forged = Plan::server(9, "forged.example").of("Example CA", 66);
+    let home = Home::with(&bundle(&[Plan::root("Example CA", 1), Plan::server(2, "a.example"), forged]));
+    let names = home.json(["list", "--issuer", "Example CA", "--category", "service"]);
+    assert_eq!(names.as_array().unwrap().len(), 1);
+    assert_eq!(names[0]["common_name"], "a.example");
+    let unknown = home.json(["show", "forged.example"])["issuer_id"].as_str().unwrap().to_owned();
+    assert_eq!(home.json(["list", "--issuer", &unknown])[0]["common_name"], "forged.example");
+}
+
+#[test]
 fn a_closed_pipe_ends_the_list_silently() {
     // Method: more than a pipe holds is listed, and the reader goes away after one line.
     let plans: Vec<Plan> = (1..=2_000).map(|serial| Plan::server(serial, &format!("n{serial}.example"))).collect();

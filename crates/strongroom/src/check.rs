@@ -82,13 +82,16 @@ impl Report {
         .await?;
         self.step("snapshot", async {
             let mut session = database.read_session().await?;
-            let pages: Option<i64> = session.fetch_value("PRAGMA page_count", params![]).await?;
-            Ok(format!("reads; {} KiB", pages.unwrap_or(0) * 4))
+            let pages: i64 = session.fetch_value("PRAGMA page_count", params![]).await?.unwrap_or(0);
+            Ok(format!("reads; {pages} pages"))
         })
         .await?;
         self.step("schema", async {
             match database.config().schema() {
-                Some((migrations, _)) => Ok(format!("version {}, up to date", migrations.version())),
+                Some((migrations, _)) => {
+                    migrations.ensure(database.engine().await?, false).await?;
+                    Ok(format!("version {}, up to date", migrations.version()))
+                }
                 None => Ok("not managed here".to_owned()),
             }
         })

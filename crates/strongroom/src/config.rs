@@ -59,6 +59,10 @@ impl Config {
         match (scheme, rest) {
             ("sqlite", ":memory:") => Ok(Self::memory()),
             ("sqlite", "") => Err(Error::config("url", "sqlite: names no file; expected sqlite:PATH")),
+            ("sqlite", path) if path.contains('?') => Err(Error::config(
+                "url",
+                "parameters after ? are not known; expected sqlite:PATH, settings go into Config",
+            )),
             ("sqlite", path) => Ok(Self::sqlite(path.strip_prefix("//").unwrap_or(path))),
             // The rest of the text may hold a password.
             ("", _) => Err(Error::config("url", "it has no scheme; expected sqlite:PATH or sqlite::memory:")),
@@ -121,8 +125,9 @@ impl Config {
         self
     }
 
-    /// Longest life of a session. Default 60 s, 1 s to 3600 s. Then it is rolled back, and its holder gets
-    /// [`SessionExpired`](Error::SessionExpired).
+    /// Longest life of a session or stream, and longest run of a statement or batch. Default 60 s, 1 s to 3600 s. Then it
+    /// is stopped and rolled back, and its holder gets [`SessionExpired`](Error::SessionExpired), a statement or batch
+    /// `timeout`. Migrations are exempt.
     pub fn session_max_age(mut self, age: Duration) -> Self {
         let (least, most) = (Duration::from_secs(1), Duration::from_secs(3600));
         self.settings.session_max_age = clamp("session_max_age", age, least, most);
@@ -150,12 +155,24 @@ impl Config {
 
     /// Makes a handle without any I/O: the first use connects. Settings are checked.
     ///
+    /// A relative path is resolved now, so that a later change of the working directory makes no difference.
+    ///
     /// # Errors
     ///
-    /// [`Config`](Error::Config) when the settings do not fit together.
-    pub fn open(self) -> Result<Database> {
-        if matches!(self.settings.place, SettingsPlace::Memory) && self.settings.key.is_some() {
+    /// [`Config`](Error::Config) when the settings do not fit together, or a migration is malformed.
+    pub fn open(mut self) -> Result<Database> {
+        if let SettingsPlace::File(path) = &mut self.settings.place {
+            if path.as_os_str() == ":memory:" {
+                return Err(Error::config("path", ":memory: is no file; use Config::memory or sqlite::memory:"));
+            }
+            *path = std::path::absolute(&path).map_err(|error| {
+                Error::config("path", format!("{} cannot be made absolute ({})", path.display(), error.kind()))
+            })?;
+        } else if self.settings.key.is_some() {
             return Err(Error::config("key", "a database in memory has no file to encrypt; leave the key out"));
+        }
+        if let Some(migrations) = self.migrations {
+            migrations.validate()?;
         }
         Ok(Database::new(self))
     }

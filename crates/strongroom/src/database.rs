@@ -14,7 +14,7 @@ use tokio::sync::OnceCell;
 use crate::batch::Step;
 use crate::check::Report;
 use crate::config::Config;
-use crate::error::{Error, Result};
+use crate::error::{Busy, Error, Result};
 use crate::row::Row;
 use crate::session::{ReadSession, Session};
 use crate::sqlite::{Answer, Sqlite, Want};
@@ -107,7 +107,7 @@ impl Database {
     #[track_caller]
     pub fn session(&self) -> impl Future<Output = Result<Session>> + Send {
         let location = Location::caller();
-        async move { Ok(Session::new(self.engine().await?.session(false, location).await?)) }
+        async move { Ok(Session::new(self.engine().await?.session(false, None, location).await?)) }
     }
 
     /// Opens a consistent snapshot to read from. The snapshot is taken before this returns.
@@ -122,7 +122,7 @@ impl Database {
     #[track_caller]
     pub fn read_session(&self) -> impl Future<Output = Result<ReadSession>> + Send {
         let location = Location::caller();
-        async move { Ok(ReadSession::new(self.engine().await?.session(true, location).await?)) }
+        async move { Ok(ReadSession::new(self.engine().await?.session(true, None, location).await?)) }
     }
 
     /// Runs `work` in a session: commits when it answers `Ok`, rolls back when it answers `Err`, panics or is dropped.
@@ -167,17 +167,19 @@ impl Database {
         async move {
             let mut attempt = 0;
             loop {
-                let session = Session::new(self.engine().await?.session(false, location).await?);
+                let session = Session::new(self.engine().await?.session(false, None, location).await?);
                 let controller = session.controller();
                 let outcome = match work(session).await {
                     Ok(value) => controller.commit_shared().await.map(|()| value).map_err(E::from),
-                    Err(error) => Err(error),
+                    Err(error) => {
+                        // The work may have kept its session. What the rollback meets, it has met by itself.
+                        let _ = controller.rollback_shared().await;
+                        Err(error)
+                    }
                 };
                 if outcome.is_ok() || attempt == TRANSACTION_RETRIES || !controller.met_conflict() {
                     return outcome;
                 }
-                // Rolls back what is left of this attempt.
-                drop(controller);
                 attempt += 1;
                 tracing::debug!(attempt, "a transaction is done again: another one was in its way");
                 tokio::time::sleep(back_off(attempt)).await;
@@ -211,52 +213,67 @@ impl Database {
     }
 
     /// Refuses new work with [`Closed`](Error::Closed), waits until what is under way has ended (30 s at most) and closes
-    /// the connections; the last one copies the write-ahead log into the file.
+    /// the connections; the last one copies the write-ahead log into the file. Called again, it waits for the same.
     ///
     /// # Errors
     ///
-    /// [`PoolExhausted`](Error::PoolExhausted) when a session still holds the writer at the deadline.
+    /// [`PoolExhausted`](Error::PoolExhausted) when something still holds a connection at the deadline.
+    ///
+    /// # Cancel safety
+    ///
+    /// Dropped, the closing goes on in the background; a further call waits for it.
     pub async fn close(&self) -> Result<()> {
-        if self.shared.closed.swap(true, Ordering::AcqRel) {
-            return Ok(());
-        }
-        match self.shared.engine.get() {
-            Some(engine) => engine.close(CLOSE_DEADLINE).await,
-            None => Ok(()),
+        self.shared.closed.store(true, Ordering::Release);
+        // An opening that is under way is waited for, so that nothing is opened behind the closing's back.
+        match self.shared.engine.get_or_try_init(|| async { Err(Error::Closed) }).await {
+            Ok(engine) => engine.close(CLOSE_DEADLINE).await,
+            Err(_) => Ok(()),
         }
     }
 
     pub(crate) async fn ensure_connected(&self) -> Result<()> {
-        self.engine().await.map(drop)
+        self.open_engine().await.map(drop)
     }
 
     pub(crate) fn config(&self) -> &Config {
         &self.shared.config
     }
 
-    /// The engine, opened by whoever needs it first. Dropped meanwhile, the next caller opens it.
-    async fn engine(&self) -> Result<&Sqlite> {
+    /// The engine, opened by whoever needs it first. Who comes meanwhile waits, up to the acquire timeout; when the first
+    /// goes away or fails, the next one opens it.
+    pub(crate) async fn engine(&self) -> Result<&Sqlite> {
         if self.shared.closed.load(Ordering::Acquire) {
             return Err(Error::Closed);
         }
-        self.shared
-            .engine
-            .get_or_try_init(|| async {
-                let engine = Sqlite::open(self.shared.config.settings()).await?;
-                if let Some((migrations, migrate)) = self.shared.config.schema() {
-                    migrations.ensure(&engine, migrate).await?;
-                }
-                Ok(engine)
-            })
-            .await
+        if let Some(engine) = self.shared.engine.get() {
+            return Ok(engine);
+        }
+        let waited = self.shared.config.settings().acquire_timeout;
+        let opened = tokio::time::timeout(waited, self.open_engine()).await;
+        opened.unwrap_or(Err(Error::PoolExhausted { waited, busy: Busy::Opening }))
+    }
+
+    async fn open_engine(&self) -> Result<&Sqlite> {
+        let open = || async {
+            if self.shared.closed.load(Ordering::Acquire) {
+                return Err(Error::Closed);
+            }
+            let engine = Sqlite::open(self.shared.config.settings()).await?;
+            if let Some((migrations, migrate)) = self.shared.config.schema() {
+                migrations.ensure(&engine, migrate).await?;
+            }
+            Ok(engine)
+        };
+        let engine = self.shared.engine.get_or_try_init(open).await?;
+        if self.shared.closed.load(Ordering::Acquire) { Err(Error::Closed) } else { Ok(engine) }
     }
 
     async fn rows(&self, step: Step, at_most: usize, location: &'static Location<'static>) -> Result<Vec<Row>> {
         self.engine().await?.fetch(step, at_most, location).await
     }
 
-    async fn answers(&self, steps: Vec<Step>) -> Result<Vec<Answer>> {
-        self.engine().await?.unit(steps, Want::Count).await
+    async fn answers(&self, steps: Vec<Step>, location: &'static Location<'static>) -> Result<Vec<Answer>> {
+        self.engine().await?.unit(steps, Want::Count, location).await
     }
 
     fn row_stream(&self, step: Step, location: &'static Location<'static>) -> RowStream<'_> {

@@ -1,7 +1,7 @@
 //! Errors: one enum, split where the person who reads it acts differently.
 //!
-//! Start from [`Error`]. A cause is in `source()` and not repeated in the message; no message holds a key, a password or
-//! a parameter's content.
+//! Start from [`Error`]. A cause is in `source()` and not repeated in the message; no message holds a key, a password, a
+//! parameter's content or a literal of a statement.
 
 use std::fmt;
 use std::panic::Location;
@@ -16,22 +16,19 @@ pub type Result<T, E = Error> = std::result::Result<T, E>;
 pub type Cause = Arc<dyn std::error::Error + Send + Sync>;
 
 /// Everything that can go wrong between a call and its answer.
-#[derive(Clone, Debug, thiserror::Error)]
+#[derive(Clone, Debug)]
 #[non_exhaustive]
 pub enum Error {
     /// The database cannot be reached: no such file, no right to it, moved away while open.
-    #[error("{database}: {reason}")]
     Connection {
         /// The database as the settings name it.
         database: String,
         /// What was seen, and what to do.
         reason: String,
         /// The cause.
-        #[source]
         source: Option<Cause>,
     },
     /// Key and file do not belong together. The file has not been touched.
-    #[error("{}: {problem}", database.display())]
     Encryption {
         /// The database file.
         database: PathBuf,
@@ -39,18 +36,15 @@ pub enum Error {
         problem: EncryptionProblem,
     },
     /// A key or password could not be had from its source.
-    #[error("{from}: {reason}")]
     Credential {
         /// The source by name, such as `environment variable APP_DB_KEY`; never the secret.
         from: String,
         /// What was seen, and what to do.
         reason: String,
         /// The cause.
-        #[source]
         source: Option<Cause>,
     },
     /// A setting is unusable.
-    #[error("setting {setting}: {reason}")]
     Config {
         /// The setting's name.
         setting: String,
@@ -58,7 +52,6 @@ pub enum Error {
         reason: String,
     },
     /// No connection became free within the acquire timeout.
-    #[error("no connection within {}: {busy}", Seconds(*waited))]
     PoolExhausted {
         /// How long this caller waited.
         waited: Duration,
@@ -66,7 +59,6 @@ pub enum Error {
         busy: Busy,
     },
     /// A statement failed.
-    #[error("{kind}: {message}")]
     Query {
         /// What kind of failure, for code that acts on it.
         kind: QueryErrorKind,
@@ -75,14 +67,11 @@ pub enum Error {
         /// The engine's own words.
         message: String,
         /// The cause.
-        #[source]
         source: Option<Cause>,
     },
     /// [`fetch_one`](crate::Database::fetch_one) found no row.
-    #[error("the query answered no row where one was expected")]
     NoRow,
     /// A column is not of the type it was read as.
-    #[error("column {column}: expected {expected}, found {found}")]
     Decode {
         /// The column's name or position.
         column: String,
@@ -92,47 +81,82 @@ pub enum Error {
         found: String,
     },
     /// The use of a transaction is not allowed, or the session has failed before.
-    #[error("{reason}")]
     Transaction {
         /// What was refused and what to call instead.
         reason: String,
         /// The statement's error that the session failed with earlier.
-        #[source]
         source: Option<Arc<Error>>,
     },
     /// The connection was lost, or the disk failed, in the middle of a commit: the writes may be there or not.
     ///
     /// Read before writing again.
-    #[error("the commit's outcome is unknown: the writes may or may not be stored; read before writing again")]
     CommitUnknown {
         /// The cause.
-        #[source]
         source: Option<Cause>,
     },
     /// The session was committed or rolled back before this call.
-    #[error("this session has ended: it was committed or rolled back before")]
     SessionEnded,
-    /// The session lived longer than [`session_max_age`](crate::Config::session_max_age) and was rolled back.
-    #[error("this session was rolled back after {}: it held the writer longer than allowed", Seconds(*age))]
+    /// The session, or stream, lived longer than [`session_max_age`](crate::Config::session_max_age) and was ended; what
+    /// it had written is rolled back.
     SessionExpired {
         /// The age at which it was ended.
         age: Duration,
     },
     /// The schema is not what this program expects, or could not be brought there.
-    #[error("{reason}")]
     Migration {
         /// What was seen, what was expected, what to do.
         reason: String,
         /// The cause.
-        #[source]
         source: Option<Arc<Error>>,
     },
     /// [`close`](crate::Database::close) was called on the database.
-    #[error("the database handle is closed")]
     Closed,
     /// The operation was stopped because nobody waited for it any more.
-    #[error("the operation was cancelled")]
     Cancelled,
+}
+
+impl fmt::Display for Error {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Error::Connection { database, reason, .. } => write!(f, "{database}: {reason}"),
+            Error::Encryption { database, problem } => write!(f, "{}: {problem}", database.display()),
+            Error::Credential { from, reason, .. } => write!(f, "{from}: {reason}"),
+            Error::Config { setting, reason } => write!(f, "setting {setting}: {reason}"),
+            Error::PoolExhausted { waited, busy } => write!(f, "no connection within {}: {busy}", Seconds(*waited)),
+            Error::Query { kind, message, .. } => write!(f, "{kind}: {message}"),
+            Error::NoRow => f.write_str("the query answered no row where one was expected"),
+            Error::Decode { column, expected, found } => {
+                write!(f, "column {column}: expected {expected}, found {found}")
+            }
+            Error::Transaction { reason, .. } | Error::Migration { reason, .. } => f.write_str(reason),
+            Error::CommitUnknown { .. } => f.write_str(
+                "the commit's outcome is unknown: the writes may or may not be stored; read before writing again",
+            ),
+            Error::SessionEnded => f.write_str("this session has ended: it was committed or rolled back before"),
+            Error::SessionExpired { age } => {
+                let age = Seconds(*age);
+                write!(f, "ended after {age}: no session or stream may live longer (session_max_age)")
+            }
+            Error::Closed => f.write_str("the database handle is closed"),
+            Error::Cancelled => f.write_str("the operation was cancelled"),
+        }
+    }
+}
+
+/// By hand, so that `source()` is the cause itself and can be downcast; a derived one would give the `Arc` around it.
+impl std::error::Error for Error {
+    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
+        match self {
+            Error::Connection { source, .. }
+            | Error::Credential { source, .. }
+            | Error::Query { source, .. }
+            | Error::CommitUnknown { source } => source.as_deref().map(|cause| cause as _),
+            Error::Transaction { source, .. } | Error::Migration { source, .. } => {
+                source.as_deref().map(|cause| cause as _)
+            }
+            _ => None,
+        }
+    }
 }
 
 /// Why key and file do not fit together.
@@ -233,6 +257,8 @@ impl fmt::Display for QueryErrorKind {
 pub enum Busy {
     /// The one writer is taken.
     Writer(Option<Holder>),
+    /// The database is still being opened: its key, its file or its lock takes long.
+    Opening,
     /// All reading connections are taken.
     Readers {
         /// How many there are.
@@ -245,6 +271,7 @@ pub enum Busy {
 impl fmt::Display for Busy {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
+            Busy::Opening => f.write_str("the database is still being opened"),
             Busy::Writer(None) => f.write_str("the writer is busy"),
             Busy::Writer(Some(holder)) => write!(f, "the writer is held by {holder}"),
             Busy::Readers { size, oldest: None } => write!(f, "all {size} readers are busy"),
@@ -330,7 +357,8 @@ mod tests {
     fn a_cause_is_in_the_source_and_not_in_the_message() {
         let error = Error::CommitUnknown { source: Some(Arc::new(std::io::Error::other("EIO in fsync"))) };
         assert!(!error.to_string().contains("fsync"));
-        assert_eq!(error.source().unwrap().to_string(), "EIO in fsync");
+        let source = error.source().unwrap();
+        assert!(source.downcast_ref::<std::io::Error>().is_some_and(|cause| cause.to_string() == "EIO in fsync"));
     }
 
     #[test]

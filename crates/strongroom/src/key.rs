@@ -8,7 +8,7 @@ use std::io::Read;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use zeroize::{Zeroize, Zeroizing};
+use zeroize::Zeroizing;
 
 use crate::error::{Error, Result};
 
@@ -70,11 +70,13 @@ impl KeySource {
             reason: format!("{what} ({})", error.kind()),
             source: Some(Arc::new(error)),
         };
-        let file = std::fs::File::open(path).map_err(|error| failed("cannot be opened", error))?;
-        let metadata = file.metadata().map_err(|error| failed("cannot be examined", error))?;
+        // Opening a pipe would wait for whoever writes into it.
+        let metadata = std::fs::metadata(path).map_err(|error| failed("cannot be opened", error))?;
         if !metadata.is_file() {
             return Err(self.error("is not a regular file"));
         }
+        let file = std::fs::File::open(path).map_err(|error| failed("cannot be opened", error))?;
+        let metadata = file.metadata().map_err(|error| failed("cannot be examined", error))?;
         #[cfg(unix)]
         {
             use std::os::unix::fs::PermissionsExt;
@@ -162,14 +164,6 @@ impl Key {
             salt
         });
         Ok(Key::Raw { key, salt })
-    }
-}
-
-impl Drop for KeySource {
-    fn drop(&mut self) {
-        if let Source::Literal(key) = &mut self.0 {
-            key.zeroize();
-        }
     }
 }
 

@@ -1,8 +1,8 @@
 //! Migrations: bringing a database's schema to what the program needs, one recorded step at a time.
 //!
 //! Start from [`Migrations`]. Terms: a *migration* has a version and a file of *steps*, each one statement. A step and the
-//! note that it is done are committed together, so that an interrupted migration goes on where it stopped. A *lease* in the
-//! database keeps other processes away meanwhile; it runs out by itself when its holder dies.
+//! note that it is done are one transaction, which first looks what is to be done next. So an interrupted migration goes on
+//! where it stopped, and several processes may migrate at once: SQLite's write lock puts their steps in a row.
 
 use std::panic::Location;
 use std::sync::Arc;
@@ -10,23 +10,31 @@ use std::time::Duration;
 
 use sha2::{Digest, Sha256};
 use time::OffsetDateTime;
-use uuid::Uuid;
 
 use crate::batch::Step;
 use crate::error::{Error, Result};
 use crate::row::Row;
 use crate::session::Session;
-use crate::sqlite::Sqlite;
+use crate::sqlite::{Sqlite, Want};
 use crate::value::Params;
-
-/// How long a lease lasts without being renewed; each step renews it.
-const LEASE: Duration = Duration::from_secs(60);
-
-/// The pause between two tries to get the lease.
-const LEASE_RETRY: Duration = Duration::from_millis(100);
 
 /// The line that begins a step in a migration's file.
 const STEP_MARK: &str = "-- step:";
+
+/// A step may rewrite a large table, and nothing else is to be done before it has.
+const STEP_MAX_AGE: Duration = Duration::from_secs(24 * 3600);
+
+const HISTORY: &str = "CREATE TABLE IF NOT EXISTS strongroom_migration (
+    version INTEGER PRIMARY KEY,
+    name TEXT NOT NULL,
+    checksum TEXT NOT NULL, -- SHA-256 of the migration's text
+    steps INTEGER NOT NULL,
+    steps_done INTEGER NOT NULL,
+    begun_at INTEGER NOT NULL,
+    finished_at INTEGER -- NULL until the last step is done
+)";
+
+const RECORDED: &str = "SELECT version, name, checksum, steps, steps_done FROM strongroom_migration ORDER BY version";
 
 /// The schema that a program needs: its migrations in order of their versions.
 ///
@@ -68,13 +76,24 @@ impl Migration {
         Migration { version, name, sql }
     }
 
+    /// Name and statement of each step.
     fn steps(&self) -> Vec<(&'static str, &'static str)> {
-        self.sql
-            .split(STEP_MARK)
-            .skip(1)
-            .map(|step| {
+        let mut begins: Vec<usize> = Vec::new();
+        let mut at = 0;
+        for line in self.sql.split_inclusive('\n') {
+            if line.trim_start().starts_with(STEP_MARK) {
+                begins.push(at);
+            }
+            at += line.len();
+        }
+        let ends = begins.iter().skip(1).copied().chain([self.sql.len()]);
+        begins
+            .iter()
+            .zip(ends)
+            .map(|(begin, end)| {
+                let step = self.sql[*begin..end].trim_start();
                 let (name, sql) = step.split_once('\n').unwrap_or((step, ""));
-                (name.trim(), sql.trim())
+                (name[STEP_MARK.len()..].trim(), sql.trim())
             })
             .collect()
     }
@@ -108,6 +127,24 @@ impl Migrations {
         self.list.last().map_or(0, |migration| migration.version)
     }
 
+    /// Refuses a list that is not in order, and a migration without steps.
+    pub(crate) fn validate(&self) -> Result<()> {
+        for (migration, expected) in self.list.iter().zip(1..) {
+            let refused = |reason: String| Err(Error::config("migrations", reason));
+            if migration.version != expected {
+                return refused(format!("{} stands where version {expected} is expected", migration.describe()));
+            }
+            let steps = migration.steps();
+            if steps.is_empty() {
+                return refused(format!("{} has no line `{STEP_MARK} …`", migration.describe()));
+            }
+            if let Some((name, _)) = steps.iter().find(|(_, sql)| sql.is_empty()) {
+                return refused(format!("{}, step {name}, is empty", migration.describe()));
+            }
+        }
+        Ok(())
+    }
+
     /// Compares the database with the program and, if told so, brings it up to date.
     pub(crate) async fn ensure(&self, engine: &Sqlite, migrate: bool) -> Result<()> {
         let missing = self.missing(&recorded(engine).await?)?;
@@ -121,7 +158,10 @@ impl Migrations {
                 self.list.len()
             )));
         }
-        self.apply(engine).await
+        let history = vec![Step::one(HISTORY, Params::default())];
+        engine.unit(history, Want::Count, Location::caller()).await?;
+        while self.do_next_step(engine).await? {}
+        Ok(())
     }
 
     /// How many migrations are missing or unfinished.
@@ -152,116 +192,52 @@ impl Migrations {
         Ok(self.list.len() - finished)
     }
 
-    async fn apply(&self, engine: &Sqlite) -> Result<()> {
-        for sql in [
-            "CREATE TABLE IF NOT EXISTS strongroom_migration (
-                 version INTEGER PRIMARY KEY,
-                 name TEXT NOT NULL,
-                 checksum TEXT NOT NULL, -- SHA-256 of the migration's text
-                 steps INTEGER NOT NULL,
-                 steps_done INTEGER NOT NULL,
-                 begun_at INTEGER NOT NULL,
-                 finished_at INTEGER
-             )",
-            "CREATE TABLE IF NOT EXISTS strongroom_migration_lease (
-                 id INTEGER PRIMARY KEY CHECK (id = 1),
-                 holder BLOB NOT NULL,
-                 expires_at INTEGER NOT NULL
-             )",
-        ] {
-            engine.unit(vec![Step::one(sql, Params::default())], crate::sqlite::Want::Count).await?;
-        }
-        let holder = Uuid::now_v7();
-        loop {
-            let mut session = open(engine).await?;
-            if renew_lease(&mut session, holder).await? {
-                session.commit().await?;
-                break;
-            }
-            session.rollback().await?;
-            tracing::info!("another process migrates this database; waiting for it");
-            tokio::time::sleep(LEASE_RETRY).await;
-        }
-        let outcome = self.apply_missing(engine, holder).await;
-        // Without it the lease would run out by itself; the outcome matters more than this error.
-        let release = Step::one("DELETE FROM strongroom_migration_lease WHERE holder = $1", crate::params![holder]);
-        if let Err(error) = engine.unit(vec![release], crate::sqlite::Want::Count).await {
-            tracing::warn!(error = %error, "the migration lease could not be given back; it runs out in {LEASE:?}");
-        }
-        outcome
-    }
-
-    async fn apply_missing(&self, engine: &Sqlite, holder: Uuid) -> Result<()> {
-        // Read again: another process may have finished the work while this one waited.
-        let recorded = recorded(engine).await?;
+    /// Does the first step that is not done; `false` when there is none left.
+    async fn do_next_step(&self, engine: &Sqlite) -> Result<bool> {
+        let mut session = Session::new(engine.session(false, Some(STEP_MAX_AGE), Location::caller()).await?);
+        // Read under the write lock: another process may have done steps meanwhile.
+        let rows = session.fetch_all(RECORDED, Params::default()).await?;
+        let recorded: Vec<Recorded> = rows.iter().map(Recorded::from_row).collect::<Result<_>>()?;
         self.missing(&recorded)?;
-        for migration in self.list {
+        let next = self.list.iter().find_map(|migration| {
             let record = recorded.iter().find(|record| record.version == migration.version);
-            let steps = migration.steps();
             let done = record.map_or(0, |record| record.steps_done as usize);
-            if record.is_some() && done == steps.len() {
-                continue;
-            }
-            tracing::info!(version = migration.version, name = migration.name, "migrating");
-            for (index, (name, sql)) in steps.iter().enumerate().skip(done) {
-                migration.apply_step(engine, holder, index, steps.len(), sql).await.map_err(|error| {
-                    Error::Migration {
-                        reason: format!("{}, step {} ({name}) failed", migration.describe(), index + 1),
-                        source: Some(Arc::new(error)),
-                    }
-                })?;
-            }
-        }
-        Ok(())
+            let steps = migration.steps();
+            steps.get(done).map(|(name, sql)| (migration, done, steps.len(), *name, *sql))
+        });
+        let Some((migration, done, steps, name, sql)) = next else {
+            session.rollback().await?;
+            return Ok(false);
+        };
+        tracing::info!(version = migration.version, migration = migration.name, step = name, "migrating");
+        let stepped = async {
+            session.execute(sql, Params::default()).await?;
+            migration.note(&mut session, done + 1, steps).await?;
+            session.commit().await
+        };
+        stepped.await.map(|()| true).map_err(|error| Error::Migration {
+            reason: format!("{}, step {} ({name}) failed", migration.describe(), done + 1),
+            source: Some(Arc::new(error)),
+        })
     }
 }
 
 impl Migration {
-    /// Runs one step and notes it, in one commit.
-    async fn apply_step(&self, engine: &Sqlite, holder: Uuid, index: usize, steps: usize, sql: &str) -> Result<()> {
-        let mut session = open(engine).await?;
-        if !renew_lease(&mut session, holder).await? {
-            return Err(Error::migration("the lease was lost to another process, which took longer than its time"));
-        }
-        session.execute(sql, Params::default()).await?;
+    /// Notes how many steps are done.
+    async fn note(&self, session: &mut Session, done: usize, steps: usize) -> Result<()> {
         let now = OffsetDateTime::now_utc();
-        let finished = (index + 1 == steps).then_some(now);
+        let finished = (done == steps).then_some(now);
         session
             .execute(
                 "INSERT INTO strongroom_migration (version, name, checksum, steps, steps_done, begun_at, finished_at)
                  VALUES ($1, $2, $3, $4, $5, $6, $7)
-                 ON CONFLICT (version) DO UPDATE SET steps_done = excluded.steps_done, finished_at = excluded.finished_at",
-                crate::params![
-                    self.version,
-                    self.name,
-                    self.checksum(),
-                    steps as i64,
-                    index as i64 + 1,
-                    now,
-                    finished
-                ],
+                 ON CONFLICT (version) DO UPDATE SET
+                     steps_done = excluded.steps_done, finished_at = excluded.finished_at",
+                crate::params![self.version, self.name, self.checksum(), steps as i64, done as i64, now, finished],
             )
-            .await?;
-        session.commit().await
+            .await
+            .map(drop)
     }
-}
-
-async fn open(engine: &Sqlite) -> Result<Session> {
-    Ok(Session::new(engine.session(false, Location::caller()).await?))
-}
-
-/// Takes the lease if it is free or this holder's; `false` when it is another's.
-async fn renew_lease(session: &mut Session, holder: Uuid) -> Result<bool> {
-    let now = OffsetDateTime::now_utc();
-    let affected = session
-        .execute(
-            "INSERT INTO strongroom_migration_lease (id, holder, expires_at) VALUES (1, $1, $2)
-             ON CONFLICT (id) DO UPDATE SET holder = excluded.holder, expires_at = excluded.expires_at
-             WHERE strongroom_migration_lease.holder = $1 OR strongroom_migration_lease.expires_at < $3",
-            crate::params![holder, now + LEASE, now],
-        )
-        .await?;
-    Ok(affected == 1)
 }
 
 /// What the database records of its migrations; nothing when it has none.
@@ -270,8 +246,7 @@ async fn recorded(engine: &Sqlite) -> Result<Vec<Recorded>> {
     if fetch("SELECT 1 FROM sqlite_schema WHERE type = 'table' AND name = 'strongroom_migration'").await?.is_empty() {
         return Ok(Vec::new());
     }
-    let rows =
-        fetch("SELECT version, name, checksum, steps, steps_done FROM strongroom_migration ORDER BY version").await?;
+    let rows = fetch(RECORDED).await?;
     rows.iter().map(Recorded::from_row).collect()
 }
 

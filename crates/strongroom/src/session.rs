@@ -10,7 +10,7 @@ use tokio::sync::oneshot;
 use crate::batch::Step;
 use crate::error::{Error, Result};
 use crate::row::Row;
-use crate::sqlite::{Answer, Command, Flow, Rows, SessionLink, Want};
+use crate::sqlite::{Answer, Command, Rows, SessionLink, Want, flow};
 use crate::statements::{reading_methods, writing_methods};
 use crate::stream::RowStream;
 
@@ -60,7 +60,7 @@ impl Session {
     ///
     /// [`SessionExpired`](Error::SessionExpired) when that has happened before.
     pub async fn rollback(self) -> Result<()> {
-        self.link.ask(|reply| Command::Rollback { reply: Some(reply) }).await
+        self.rollback_shared().await
     }
 
     /// Opens a savepoint: a part of the session that can be taken back alone.
@@ -84,7 +84,11 @@ impl Session {
         self.link.rows(step, at_most)
     }
 
-    fn answers(&mut self, steps: Vec<Step>) -> impl Future<Output = Result<Vec<Answer>>> + Send {
+    fn answers(
+        &mut self,
+        steps: Vec<Step>,
+        _: &'static Location<'static>,
+    ) -> impl Future<Output = Result<Vec<Answer>>> + Send {
         self.link.run(steps, Want::Count)
     }
 
@@ -95,7 +99,7 @@ impl Session {
     /// A second handle on the same session, for [`Database::transaction`](crate::Database::transaction), which commits
     /// the session that it has given away.
     pub(crate) fn controller(&self) -> Session {
-        Session { link: Link { commands: self.link.commands.clone(), fate: self.link.fate.clone(), depth: 0 } }
+        Session { link: Link::new(self.link.session.clone()) }
     }
 
     /// [`commit`](Self::commit), for who looks at the session's fate afterwards.
@@ -103,9 +107,14 @@ impl Session {
         self.link.ask(|reply| Command::Commit { reply }).await
     }
 
+    /// [`rollback`](Self::rollback), likewise.
+    pub(crate) async fn rollback_shared(&self) -> Result<()> {
+        self.link.ask(|reply| Command::Rollback { reply }).await
+    }
+
     /// Whether another transaction was in this one's way.
     pub(crate) fn met_conflict(&self) -> bool {
-        self.link.fate.conflict()
+        self.link.session.fate.conflict()
     }
 }
 
@@ -206,7 +215,11 @@ impl<'s> Savepoint<'s> {
         self.link.rows(step, at_most)
     }
 
-    fn answers(&mut self, steps: Vec<Step>) -> impl Future<Output = Result<Vec<Answer>>> + Send {
+    fn answers(
+        &mut self,
+        steps: Vec<Step>,
+        _: &'static Location<'static>,
+    ) -> impl Future<Output = Result<Vec<Answer>>> + Send {
         self.link.run(steps, Want::Count)
     }
 
@@ -228,31 +241,31 @@ impl Drop for Savepoint<'_> {
 /// The way to the thread that serves the session. Dropped, it ends the session there.
 #[derive(Debug)]
 struct Link {
-    commands: std::sync::mpsc::Sender<Command>,
-    fate: crate::sqlite::Fate,
+    session: SessionLink,
+    /// Of the innermost open savepoint; 0 without one.
     depth: u32,
 }
 
 impl Link {
     fn new(link: SessionLink) -> Self {
-        Link { commands: link.commands, fate: link.fate, depth: 0 }
+        Link { session: link, depth: 0 }
     }
 
     async fn ask<T>(&self, command: impl FnOnce(oneshot::Sender<Result<T>>) -> Command) -> Result<T> {
         let (reply, answer) = oneshot::channel();
-        if self.commands.send(command(reply)).is_err() {
+        if self.session.commands.send(command(reply)).is_err() {
             return Err(self.ended());
         }
         let outcome = answer.await.unwrap_or_else(|_| Err(self.ended()));
         if outcome.as_ref().is_err_and(Error::is_retryable) {
-            self.fate.note_conflict();
+            self.session.fate.note_conflict();
         }
         outcome
     }
 
     fn tell(&self, command: Command) {
         // A session that has ended has rolled back everything; there is nothing left to tell it.
-        let _ = self.commands.send(command);
+        let _ = self.session.commands.send(command);
     }
 
     async fn run(&self, steps: Vec<Step>, want: Want) -> Result<Vec<Answer>> {
@@ -266,15 +279,15 @@ impl Link {
 
     fn stream(&self, step: Step) -> RowStream<'_> {
         RowStream::new(async move {
-            let (flow, reader) = Flow::new();
-            if self.commands.send(Command::Stream { step, flow }).is_err() {
+            let (flow, reader) = flow(None);
+            if self.session.commands.send(Command::Stream { step, flow }).is_err() {
                 return Err(self.ended());
             }
-            Ok(Rows::Flowing { reader, switch: None })
+            Ok(Rows::Flowing(reader))
         })
     }
 
     fn ended(&self) -> Error {
-        self.fate.ended().unwrap_or(Error::SessionEnded)
+        self.session.fate.ended().unwrap_or(Error::SessionEnded)
     }
 }

@@ -9,15 +9,18 @@ mod failure;
 mod file;
 mod guard;
 mod interrupt;
+mod pump;
 mod readers;
+mod session;
 mod work;
 mod writer;
 
-use std::collections::HashSet;
+use std::collections::{HashSet, VecDeque};
+use std::convert::Infallible;
 use std::panic::Location;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Arc, PoisonError, RwLock, mpsc};
+use std::sync::{Arc, Mutex, PoisonError, RwLock, mpsc};
 use std::time::{Duration, Instant};
 
 use tokio::sync::oneshot;
@@ -30,16 +33,30 @@ use crate::stats::{Counters, Stats};
 
 use self::cipher::FileKey;
 pub(crate) use self::connection::{Answer, Want};
-use self::connection::{Opener, Place, Role};
+use self::connection::{Connection, Opener, Place, Role};
 use self::file::{Found, Watch};
-use self::interrupt::Interrupt;
 use self::readers::{Fetched, Job, Readers, Streamed};
-pub(crate) use self::work::{Command, Fate, Flow, FlowReader};
-use self::work::{Opening, SessionRequest, Ticket, Unit};
+pub(crate) use self::session::{Command, Fate};
+use self::session::{Opening, SessionRequest};
+pub(crate) use self::work::{FlowReader, flow};
+
+use self::work::{Ticket, Unit, Wanted};
 use self::writer::{Work, Writer, WriterHolder};
 
 /// Statements whose class is remembered; beyond it the memory starts anew.
 const REMEMBERED_STATEMENTS: usize = 1_000;
+
+/// Pause between two looks whether the threads have ended.
+const CLOSE_POLL: Duration = Duration::from_millis(1);
+
+/// Longest time that dropping the last handle waits for idle connections to close.
+const DROP_PATIENCE: Duration = Duration::from_secs(1);
+
+/// Tries to open a file that another process is creating at the same moment.
+const CREATION_TRIES: u32 = 50;
+
+/// Pause between two of them.
+const CREATION_PAUSE: Duration = Duration::from_millis(10);
 
 /// What the engine is to open, validated.
 #[derive(Clone, Debug)]
@@ -62,16 +79,20 @@ pub(crate) enum SettingsPlace {
 
 /// An open database. Dropped, its threads finish what is queued and end.
 pub(crate) struct Sqlite {
-    writer: mpsc::Sender<Work>,
+    /// None once dropping has begun.
+    writer: Option<mpsc::Sender<Work>>,
     holder: WriterHolder,
     /// None for a database in memory: its one connection is the writer's.
     readers: Option<Arc<Readers>>,
     /// Statements that have turned out to write although they answer rows.
     writing: RwLock<HashSet<Arc<str>>>,
     acquire_timeout: Duration,
+    session_max_age: Duration,
     counters: Arc<Counters>,
-    encrypted: bool,
+    opener: Arc<Opener>,
     writer_open: Arc<AtomicUsize>,
+    /// Disconnected when the last thread has ended and its connection is closed.
+    threads: Mutex<mpsc::Receiver<Infallible>>,
 }
 
 impl Sqlite {
@@ -80,23 +101,28 @@ impl Sqlite {
         let counters = Arc::new(Counters::default());
         let holder = WriterHolder::default();
         let writer_open = Arc::new(AtomicUsize::new(0));
+        let (alive, threads) = mpsc::channel();
         let (writer, queue) = mpsc::channel();
         let (reply, opened) = oneshot::channel();
         let thread = {
             let (settings, counters, holder) = (settings.clone(), Arc::clone(&counters), holder.clone());
-            let writer_open = Arc::clone(&writer_open);
-            move || match open_writer(&settings) {
-                Err(error) => {
-                    let _ = reply.send(Err(error));
-                }
-                Ok((connection, opener, watch)) => {
-                    writer_open.store(1, Ordering::Relaxed);
-                    if reply.send(Ok((Arc::clone(&opener), watch.clone()))).is_ok() {
-                        let session_max_age = settings.session_max_age;
-                        let connection = Some(connection);
-                        Writer { connection, opener, watch, queue, holder, session_max_age, counters }.run();
+            let (writer_open, alive) = (Arc::clone(&writer_open), alive.clone());
+            move || {
+                // Dropped last: the connection is closed by then.
+                let _alive = alive;
+                match open_writer(&settings) {
+                    Err(error) => {
+                        let _ = reply.send(Err(error));
                     }
-                    writer_open.store(0, Ordering::Relaxed);
+                    Ok((connection, opener)) => {
+                        writer_open.store(1, Ordering::Relaxed);
+                        if reply.send(Ok(Arc::clone(&opener))).is_ok() {
+                            let unit_max_age = settings.session_max_age;
+                            let connection = Some(connection);
+                            Writer { connection, opener, queue, holder, unit_max_age, counters }.run();
+                        }
+                        writer_open.store(0, Ordering::Relaxed);
+                    }
                 }
             }
         };
@@ -108,26 +134,43 @@ impl Sqlite {
             }
         })?;
         // The thread answers in either case; it is gone only if it panicked.
-        let (opener, watch) = opened.await.map_err(|_| Error::Closed)??;
-        let encrypted = matches!(&opener.place, Place::File { key: Some(_), .. });
-        let readers = watch.map(|watch| {
+        let opener = opened.await.map_err(|_| Error::Closed)??;
+        let (acquire_timeout, session_max_age) = (settings.acquire_timeout, settings.session_max_age);
+        let readers = matches!(opener.place, Place::File { .. }).then(|| {
             let size = settings.max_size.saturating_sub(1).max(1);
-            let (acquire_timeout, max_age) = (settings.acquire_timeout, settings.session_max_age);
-            Readers::new(opener, watch, size, acquire_timeout, max_age, Arc::clone(&counters))
+            let (opener, counters) = (Arc::clone(&opener), Arc::clone(&counters));
+            Readers::new(opener, size, acquire_timeout, session_max_age, counters, alive)
         });
-        if let Some(readers) = &readers {
+        let sqlite = Sqlite {
+            writer: Some(writer),
+            holder,
+            readers,
+            writing: RwLock::default(),
+            acquire_timeout,
+            session_max_age,
+            counters,
+            opener,
+            writer_open,
+            threads: Mutex::new(threads),
+        };
+        if let Some(readers) = &sqlite.readers {
             readers.open_at_least(settings.min_size.saturating_sub(1)).await?;
         }
-        let (writing, acquire_timeout) = (RwLock::default(), settings.acquire_timeout);
-        Ok(Sqlite { writer, holder, readers, writing, acquire_timeout, counters, encrypted, writer_open })
+        Ok(sqlite)
     }
 
     /// Runs statements as one unit, durable when this returns.
-    pub(crate) async fn unit(&self, steps: Vec<Step>, want: Want) -> Result<Vec<Answer>> {
+    pub(crate) async fn unit(
+        &self,
+        steps: Vec<Step>,
+        want: Want,
+        location: &'static Location<'static>,
+    ) -> Result<Vec<Answer>> {
         let ticket = Ticket::new();
+        let wanted = Wanted(ticket.clone());
         let (reply, answer) = oneshot::channel();
-        self.send(Work::Unit(Unit { steps, want, ticket: ticket.clone(), reply }))?;
-        self.wait_for_writer(ticket, answer).await
+        self.send(Work::Unit(Unit { steps, want, ticket, location, reply }))?;
+        self.wait_for_writer(&wanted, answer).await
     }
 
     /// Runs a query and answers its first rows.
@@ -140,18 +183,18 @@ impl Sqlite {
         let step = match &self.readers {
             Some(readers) if !self.known_to_write(&step.sql) => {
                 let lease = readers.acquire(location).await?;
+                let ticket = Ticket::new();
+                let _wanted = Wanted(ticket.clone());
                 let (reply, answer) = oneshot::channel();
-                let mut switch = lease.dispatch(|lease| Job::Fetch { step, at_most, reply, lease })?;
-                let outcome = answer.await;
-                switch.disarm();
-                match outcome.map_err(|_| Error::Closed)?? {
+                lease.dispatch(|lease| Job::Fetch { step, at_most, ticket, reply, lease })?;
+                match answer.await.map_err(|_| Error::Closed)?? {
                     Fetched::Rows(rows) => return Ok(rows),
                     Fetched::Writes(step) => self.remember_that_it_writes(step),
                 }
             }
             _ => step,
         };
-        let answers = self.unit(vec![step], Want::Rows { at_most }).await?;
+        let answers = self.unit(vec![step], Want::Rows { at_most }, location).await?;
         Ok(answers.into_iter().flat_map(|answer| answer.rows).collect())
     }
 
@@ -161,59 +204,77 @@ impl Sqlite {
         let step = match &self.readers {
             Some(readers) if !self.known_to_write(&step.sql) => {
                 let lease = readers.acquire(location).await?;
-                let (flow, reader) = Flow::new();
+                let ticket = Ticket::new();
+                let (flow, reader) = flow(Some(Wanted(ticket.clone())));
                 let (reply, answer) = oneshot::channel();
-                let mut switch = lease.dispatch(|lease| Job::Stream { step, flow, reply, lease })?;
+                lease.dispatch(|lease| Job::Stream { step, flow, ticket, reply, lease })?;
                 match answer.await.map_err(|_| Error::Closed)?? {
-                    Streamed::Begun => return Ok(Rows::Flowing { reader, switch: Some(switch) }),
-                    Streamed::Writes(step) => {
-                        switch.disarm();
-                        self.remember_that_it_writes(step)
-                    }
+                    Streamed::Begun => return Ok(Rows::Flowing(reader)),
+                    Streamed::Writes(step) => self.remember_that_it_writes(step),
                 }
             }
             _ => step,
         };
-        let answers = self.unit(vec![step], Want::Rows { at_most: usize::MAX }).await?;
+        let answers = self.unit(vec![step], Want::Rows { at_most: usize::MAX }, location).await?;
         Ok(Rows::Buffered(answers.into_iter().flat_map(|answer| answer.rows).collect()))
     }
 
-    /// Opens a session: on the writer, or, when it only reads, on a reader.
-    pub(crate) async fn session(&self, reads_only: bool, location: &'static Location<'static>) -> Result<SessionLink> {
+    /// Opens a session: on the writer, or, when it only reads, on a reader. It ends at `max_age`, by default the
+    /// settings'.
+    pub(crate) async fn session(
+        &self,
+        reads_only: bool,
+        max_age: Option<Duration>,
+        location: &'static Location<'static>,
+    ) -> Result<SessionLink> {
         let (commands, receiver) = mpsc::channel();
         let (opened, answer) = oneshot::channel();
-        let (fate, ticket) = (Fate::default(), Ticket::new());
-        let request = SessionRequest { commands: receiver, fate: fate.clone(), location, reads_only };
-        let opening = Opening { ticket: ticket.clone(), opened, request };
+        let (fate, ticket, holder) = (Fate::default(), Ticket::new(), Ticket::new());
+        // Taken at once: only whether the holder is gone is asked.
+        holder.take();
+        let link = SessionLink { commands, fate: fate.clone(), _holder: Arc::new(Wanted(holder.clone())) };
+        let max_age = max_age.unwrap_or(self.session_max_age);
+        let request = SessionRequest { commands: receiver, holder, fate, location, max_age, reads_only };
+        let wanted = Wanted(ticket.clone());
+        let opening = Opening { ticket, opened, request };
         match &self.readers {
             Some(readers) if reads_only => {
                 let lease = readers.acquire(location).await?;
-                // A session ends by its command channel, not by the switch.
-                lease.dispatch(|lease| Job::Session { opening, lease })?.disarm();
+                lease.dispatch(|lease| Job::Session { opening, lease })?;
                 answer.await.map_err(|_| Error::Closed)??;
             }
             _ => {
                 self.send(Work::Session(opening))?;
-                self.wait_for_writer(ticket, answer).await?;
+                self.wait_for_writer(&wanted, answer).await?;
             }
         }
-        Ok(SessionLink { commands, fate })
+        Ok(link)
     }
 
-    pub(crate) async fn close(&self, deadline: Duration) -> Result<()> {
+    /// Ends the threads after what is under way, and waits for them, up to the deadline.
+    pub(crate) async fn close(&self, patience: Duration) -> Result<()> {
+        let began = Instant::now();
         if let Some(readers) = &self.readers {
-            readers.close(deadline).await;
+            readers.close(patience).await;
         }
-        let (reply, closed) = oneshot::channel();
-        self.send(Work::Close(reply))?;
-        match tokio::time::timeout(deadline, closed).await {
-            Ok(answer) => answer.map_err(|_| Error::Closed)?,
-            Err(_) => Err(self.holder.waited_in_vain(deadline)),
+        // Refused when the writer has ended before, by an earlier call whose future was dropped.
+        let _ = self.send(Work::Close);
+        while !self.have_threads_ended() {
+            if began.elapsed() >= patience {
+                return Err(self.holder.waited_in_vain(began.elapsed()));
+            }
+            tokio::time::sleep(CLOSE_POLL).await;
         }
+        Ok(())
+    }
+
+    fn have_threads_ended(&self) -> bool {
+        let threads = self.threads.lock().unwrap_or_else(PoisonError::into_inner);
+        threads.try_recv() == Err(mpsc::TryRecvError::Disconnected)
     }
 
     pub(crate) fn is_encrypted(&self) -> bool {
-        self.encrypted
+        matches!(&self.opener.place, Place::File { key: Some(_), .. })
     }
 
     pub(crate) fn connections(&self) -> usize {
@@ -221,21 +282,30 @@ impl Sqlite {
     }
 
     pub(crate) fn stats(&self) -> Stats {
-        self.counters.snapshot(self.connections(), self.readers.as_ref().map_or(0, |readers| readers.lent()))
+        let mut stats = self.counters.snapshot();
+        stats.connections = self.connections();
+        if let Some(readers) = &self.readers {
+            stats.readers_busy = readers.lent();
+            stats.oldest_reader = readers.oldest_lease();
+        }
+        if let Place::File { path, .. } = &self.opener.place {
+            let mut log = path.as_os_str().to_owned();
+            log.push("-wal");
+            stats.log_bytes = std::fs::metadata(log).map_or(0, |metadata| metadata.len());
+        }
+        stats
     }
 
     fn send(&self, work: Work) -> Result<()> {
-        self.writer.send(work).map_err(|_| Error::Closed)
+        self.writer.as_ref().ok_or(Error::Closed)?.send(work).map_err(|_| Error::Closed)
     }
 
-    /// Waits in the writer's queue up to the acquire timeout; once the work has begun, to its end. Dropped before, the
-    /// work is never begun.
-    async fn wait_for_writer<T>(&self, ticket: Ticket, mut answer: oneshot::Receiver<Result<T>>) -> Result<T> {
-        let _abandon = AbandonOnDrop(&ticket);
+    /// Waits in the writer's queue up to the acquire timeout; once the work has begun, to its end.
+    async fn wait_for_writer<T>(&self, wanted: &Wanted, mut answer: oneshot::Receiver<Result<T>>) -> Result<T> {
         let began = Instant::now();
         let outcome = match tokio::time::timeout(self.acquire_timeout, &mut answer).await {
             Ok(outcome) => outcome,
-            Err(_) if ticket.abandon() => {
+            Err(_) if wanted.0.abandon() => {
                 self.counters.timed_out();
                 return Err(self.holder.waited_in_vain(began.elapsed()));
             }
@@ -258,24 +328,37 @@ impl Sqlite {
     }
 }
 
+impl Drop for Sqlite {
+    /// Waits until idle connections are closed, some milliseconds: a process that ends meanwhile would take SQLCipher's
+    /// state away under them. Work that is under way, such as a session that lives on, is not waited for.
+    fn drop(&mut self) {
+        let lent = self.readers.as_ref().map_or(0, |readers| {
+            readers.dismiss();
+            readers.lent()
+        });
+        self.writer = None;
+        if lent > 0 || self.holder.is_held() {
+            return;
+        }
+        let threads = self.threads.get_mut().unwrap_or_else(PoisonError::into_inner);
+        if threads.recv_timeout(DROP_PATIENCE) == Err(mpsc::RecvTimeoutError::Timeout) {
+            tracing::debug!("connections are still being closed");
+        }
+    }
+}
+
 /// The rows of a query, as they come or all at once.
 pub(crate) enum Rows {
-    Flowing { reader: FlowReader, switch: Option<readers::Switch> },
-    Buffered(std::collections::VecDeque<Row>),
+    Flowing(FlowReader),
+    Buffered(VecDeque<Row>),
 }
 
 /// The holder's end of a session.
+#[derive(Clone, Debug)]
 pub(crate) struct SessionLink {
     pub(crate) commands: mpsc::Sender<Command>,
     pub(crate) fate: Fate,
-}
-
-struct AbandonOnDrop<'t>(&'t Ticket);
-
-impl Drop for AbandonOnDrop<'_> {
-    fn drop(&mut self) {
-        self.0.abandon();
-    }
+    _holder: Arc<Wanted>,
 }
 
 impl Settings {
@@ -287,44 +370,47 @@ impl Settings {
     }
 }
 
-type Opened = (connection::Connection, Arc<Opener>, Option<Arc<Watch>>);
-
 /// Asks for the key, derives the file's key from it, and opens the writer. Blocks; runs on the writer's thread.
-fn open_writer(settings: &Settings) -> Result<Opened> {
+fn open_writer(settings: &Settings) -> Result<(Connection, Arc<Opener>)> {
     let opener = |place| Opener { place, busy_timeout: settings.acquire_timeout, cache_kib: settings.cache_kib };
-    let path = match &settings.place {
-        SettingsPlace::Memory => {
-            let opener = opener(Place::Memory);
-            let connection = opener.open(Role::Writer, Interrupt::new())?;
-            return Ok((connection, Arc::new(opener), None));
-        }
-        SettingsPlace::File(path) => path,
+    let SettingsPlace::File(path) = &settings.place else {
+        let opener = opener(Place::Memory);
+        return Ok((opener.open(Role::Writer)?, Arc::new(opener)));
     };
     let key = settings.key.as_ref().map(KeySource::resolve).transpose()?;
-    // A second time only if another process has created the file meanwhile, with a salt of its own.
-    for last_try in [false, true] {
+    let mut tries = 0;
+    loop {
+        tries += 1;
         let found = file::examine(path, settings.create, key.is_some())?;
         let file_key = match (&key, &found) {
             (None, _) => None,
             (Some(key), Found::Encrypted { salt }) => Some(derive(path, key, *salt)?),
             (Some(key), Found::Empty | Found::Plain) => Some(derive(path, key, new_salt(path)?)?),
         };
-        let opener = opener(Place::File { path: path.clone(), key: file_key });
-        match opener.open(Role::Writer, Interrupt::new()) {
-            Err(error) if matches!(found, Found::Empty) && !last_try && may_be_a_foreign_salt(&error) => {}
-            Err(error) => return Err(error),
+        let opener = opener(Place::File { path: path.clone(), key: file_key, watch: Watch::new(path)? });
+        match opener.open(Role::Writer) {
             Ok(connection) => {
-                let watch = Watch::new(path)?;
                 tracing::debug!(database = %path.display(), encrypted = key.is_some(), "opened");
-                return Ok((connection, Arc::new(opener), Some(Arc::new(watch))));
+                return Ok((connection, Arc::new(opener)));
             }
+            // Another process may be creating the file at this moment, with a salt of its own.
+            Err(error) if found == Found::Empty && tries < CREATION_TRIES && may_be_a_foreign_creation(&error) => {
+                std::thread::sleep(CREATION_PAUSE);
+            }
+            Err(error) => return Err(error),
         }
     }
-    Err(Error::Encryption { database: path.clone(), problem: EncryptionProblem::WrongKeyOrDamaged })
 }
 
-fn may_be_a_foreign_salt(error: &Error) -> bool {
-    matches!(error, Error::Encryption { .. }) || error.query_kind() == Some(QueryErrorKind::Corrupt)
+fn may_be_a_foreign_creation(error: &Error) -> bool {
+    match error {
+        Error::Encryption { problem, .. } => *problem == EncryptionProblem::WrongKeyOrDamaged,
+        Error::Connection { source: Some(cause), .. } => {
+            let code = cause.downcast_ref().and_then(rusqlite::Error::sqlite_error_code);
+            code == Some(rusqlite::ErrorCode::DatabaseBusy)
+        }
+        other => matches!(other.query_kind(), Some(QueryErrorKind::Corrupt | QueryErrorKind::Busy)),
+    }
 }
 
 fn derive(path: &Path, key: &crate::key::Key, salt: [u8; cipher::SALT_LEN]) -> Result<FileKey> {

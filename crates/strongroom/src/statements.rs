@@ -82,7 +82,8 @@ macro_rules! reading_methods {
     };
 }
 
-/// Writes the methods that change. The type must have `async fn answers(self_type, Vec<Step>) -> Result<Vec<Answer>>`.
+/// Writes the methods that change. The type must have `async fn answers(self_type, Vec<Step>) -> Result<Vec<Answer>>`,
+/// which takes the caller's location too.
 macro_rules! writing_methods {
     ($($self_type:tt)+) => {
         /// Runs a statement and answers how many rows it inserted, updated or deleted (not counting triggers' work).
@@ -91,12 +92,17 @@ macro_rules! writing_methods {
         ///
         /// [`Query`](crate::Error::Query) when the statement fails, [`PoolExhausted`](crate::Error::PoolExhausted) when the
         /// writer does not become free in time.
+        ///
+        /// # Cancel safety
+        ///
+        /// Dropped before its turn, it is not run; dropped later, it takes effect as a whole or not at all.
+        #[track_caller]
         pub fn execute(
             $($self_type)+ self,
             sql: &str,
             params: impl Into<$crate::Params>,
         ) -> impl Future<Output = $crate::Result<u64>> + Send {
-            let answers = self.answers(vec![$crate::batch::Step::one(sql, params.into())]);
+            let answers = self.answers(vec![$crate::batch::Step::one(sql, params.into())], std::panic::Location::caller());
             async move { Ok(answers.await?.iter().map(|answer| answer.affected).sum()) }
         }
 
@@ -105,12 +111,13 @@ macro_rules! writing_methods {
         /// # Errors
         ///
         /// As [`execute`](Self::execute); the first failure ends it.
+        #[track_caller]
         pub fn execute_many(
             $($self_type)+ self,
             sql: &str,
             rows: impl IntoIterator<Item = $crate::Params>,
         ) -> impl Future<Output = $crate::Result<u64>> + Send {
-            let answers = self.answers(vec![$crate::batch::Step::many(sql, rows.into_iter().collect())]);
+            let answers = self.answers(vec![$crate::batch::Step::many(sql, rows.into_iter().collect())], std::panic::Location::caller());
             async move { Ok(answers.await?.iter().map(|answer| answer.affected).sum()) }
         }
 
@@ -119,11 +126,12 @@ macro_rules! writing_methods {
         /// # Errors
         ///
         /// As [`execute`](Self::execute); the first failure ends it.
+        #[track_caller]
         pub fn batch(
             $($self_type)+ self,
             batch: $crate::Batch,
         ) -> impl Future<Output = $crate::Result<Vec<u64>>> + Send {
-            let answers = self.answers(batch.steps);
+            let answers = self.answers(batch.steps, std::panic::Location::caller());
             async move { Ok(answers.await?.iter().map(|answer| answer.affected).collect()) }
         }
     };

@@ -1,6 +1,7 @@
 //! Counters: what a database handle has done and how many connections it holds.
 
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
 
 /// A moment's view of a database handle, from [`Database::stats`](crate::Database::stats).
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -10,6 +11,10 @@ pub struct Stats {
     pub connections: usize,
     /// Reading connections lent to a caller now.
     pub readers_busy: usize,
+    /// How long the longest-held reading connection has been lent. While a snapshot lives, the log cannot be reset.
+    pub oldest_reader: Option<Duration>,
+    /// Length of the write-ahead log, in bytes.
+    pub log_bytes: u64,
     /// Durable commits.
     pub commits: u64,
     /// Units (statements, batches, sessions) that those commits made durable. Above `commits`, group commit works.
@@ -44,14 +49,14 @@ impl Counters {
         self.timeouts.fetch_add(1, Ordering::Relaxed);
     }
 
-    pub(crate) fn snapshot(&self, connections: usize, readers_busy: usize) -> Stats {
+    /// The counters alone; sizes and ages are the engine's to add.
+    pub(crate) fn snapshot(&self) -> Stats {
         Stats {
-            connections,
-            readers_busy,
             commits: self.commits.load(Ordering::Relaxed),
             units_committed: self.units_committed.load(Ordering::Relaxed),
             units_failed: self.units_failed.load(Ordering::Relaxed),
             timeouts: self.timeouts.load(Ordering::Relaxed),
+            ..Stats::default()
         }
     }
 }

@@ -14,10 +14,11 @@ use crate::sqlite::{FlowReader, Rows};
 
 type Opening<'a> = Pin<Box<dyn Future<Output = Result<Rows>> + Send + 'a>>;
 
-/// The rows of a query, read while they are asked for. At most about 512 KiB (or two single rows) wait in memory.
+/// The rows of a query, read while they are asked for. At most about 1 MiB (or four single rows) waits in memory.
 ///
 /// Nothing is sent before the first row is asked for. Dropped before its end, it stops the query and frees the
-/// connection. It is a [`Stream`], and [`next`](Self::next) needs no extension trait.
+/// connection; kept longer than [`session_max_age`](crate::Config::session_max_age), it ends with
+/// [`SessionExpired`](Error::SessionExpired). It is a [`Stream`], and [`next`](Self::next) needs no extension trait.
 ///
 /// A statement that writes (`INSERT … RETURNING`) is run to its end and committed before the first row arrives; so is
 /// every query of a database in memory, whose one connection is not held while rows are read.
@@ -84,20 +85,11 @@ impl Stream for RowStream<'_> {
 fn next_chunk(rows: &mut Rows, context: &mut Context<'_>) -> Poll<Result<VecDeque<Row>>> {
     match rows {
         Rows::Buffered(rows) => Poll::Ready(Ok(std::mem::take(rows))),
-        Rows::Flowing { reader: FlowReader { chunks, credits }, switch } => {
+        Rows::Flowing(FlowReader { chunks, credits, .. }) => {
             // The engine ends a stream with an empty chunk; without one its thread is gone.
             let next = std::task::ready!(chunks.poll_recv(context)).unwrap_or(Err(Error::Closed));
-            match &next {
-                Ok(chunk) if !chunk.is_empty() => {
-                    // The engine's end is gone when it was closed meanwhile; the next poll tells.
-                    let _ = credits.send(());
-                }
-                _ => {
-                    if let Some(switch) = switch {
-                        switch.disarm();
-                    }
-                }
-            }
+            // The engine's end is gone when it was closed meanwhile; the next poll tells.
+            let _ = credits.send(());
             Poll::Ready(next.map(VecDeque::from))
         }
     }

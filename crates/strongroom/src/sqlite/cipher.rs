@@ -6,9 +6,12 @@
 use std::fmt::Write as _;
 
 use openssl::hash::MessageDigest;
+use rusqlite::ffi;
 use zeroize::Zeroizing;
 
+use crate::error::Result;
 use crate::key::Key;
+use crate::sqlite::failure::translate;
 
 /// The rounds of SQLCipher 4's default key derivation, PBKDF2 with HMAC-SHA512.
 const ROUNDS: usize = 256_000;
@@ -24,7 +27,10 @@ pub(crate) struct FileKey(Zeroizing<String>);
 
 impl FileKey {
     /// Makes the file's key out of what the source gave and the salt that the file has, or will be created with.
-    pub(crate) fn derive(key: &Key, file_salt: [u8; SALT_LEN]) -> Result<Self, openssl::error::ErrorStack> {
+    pub(crate) fn derive(
+        key: &Key,
+        file_salt: [u8; SALT_LEN],
+    ) -> std::result::Result<Self, openssl::error::ErrorStack> {
         Ok(match key {
             Key::Raw { key, salt } => Self::assemble(key, salt.as_ref().unwrap_or(&file_salt)),
             Key::Passphrase(passphrase) => {
@@ -55,6 +61,19 @@ impl FileKey {
         }
         text.push('\'');
         FileKey(text)
+    }
+}
+
+/// Hands a key over as bytes, so that it is in no SQL text that a trace, a log or an error could show.
+pub(crate) fn set_key(db: &rusqlite::Connection, key: &[u8]) -> Result<()> {
+    // SAFETY: the handle is open for as long as `db` is borrowed, the database name is a NUL-terminated literal, and
+    // SQLCipher copies the `key.len()` bytes (at most 99, so the cast holds) before it returns.
+    let code = unsafe {
+        ffi::sqlite3_key_v2(db.handle(), c"main".as_ptr(), key.as_ptr().cast(), key.len() as std::ffi::c_int)
+    };
+    match code {
+        ffi::SQLITE_OK => Ok(()),
+        code => Err(translate(rusqlite::Error::SqliteFailure(ffi::Error::new(code), None))),
     }
 }
 

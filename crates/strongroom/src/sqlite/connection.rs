@@ -1,19 +1,20 @@
 //! One SQLite connection, set up the same way each time, and the running of statements on it.
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
 use rusqlite::config::DbConfig;
 use rusqlite::types::{ToSqlOutput, ValueRef};
-use rusqlite::{CachedStatement, OpenFlags, ToSql, ffi};
+use rusqlite::{CachedStatement, ToSql, ffi};
 use time::OffsetDateTime;
 
 use crate::batch::Step;
-use crate::error::{EncryptionProblem, Error, QueryErrorKind, Result};
+use crate::error::{Error, QueryErrorKind, Result};
 use crate::row::Row;
-use crate::sqlite::cipher::FileKey;
-use crate::sqlite::failure::translate;
+use crate::sqlite::cipher::{FileKey, set_key};
+use crate::sqlite::failure::{translate, translate_preparing};
+use crate::sqlite::file::{self, Watch};
 use crate::sqlite::guard::Guard;
 use crate::sqlite::interrupt::Interrupt;
 use crate::value::{Params, Value};
@@ -31,7 +32,12 @@ pub(crate) struct Opener {
 }
 
 pub(crate) enum Place {
-    File { path: PathBuf, key: Option<FileKey> },
+    /// The path is absolute, so that nothing depends on the working directory later.
+    File {
+        path: PathBuf,
+        key: Option<FileKey>,
+        watch: Watch,
+    },
     Memory,
 }
 
@@ -44,38 +50,37 @@ pub(crate) enum Role {
 
 impl Opener {
     /// Opens a connection and proves that the key fits, before anything is written.
-    pub(crate) fn open(&self, role: Role, interrupt: Interrupt) -> Result<Connection> {
+    pub(crate) fn open(&self, role: Role) -> Result<Connection> {
+        self.check_place()?;
+        let Place::File { path, key, .. } = &self.place else {
+            return self.set_up(rusqlite::Connection::open_in_memory().map_err(translate)?, role);
+        };
+        if let Some(key) = key {
+            file::prove_key_beside_journal(path, key)?;
+        }
+        let db = file::open_existing(path)?;
+        if let Some(key) = key {
+            set_key(&db, key.as_bytes())?;
+        }
+        db.busy_timeout(self.busy_timeout).map_err(translate)?;
+        db.query_row("SELECT count(*) FROM sqlite_schema", [], |_| Ok(()))
+            .map_err(|error| file::first_read(path, key.is_some(), error))?;
+        let connection = self.set_up(db, role)?;
+        // What was opened is what was looked at: nobody has put another file there meanwhile.
+        self.check_place()?;
+        connection.db.set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, false).map_err(translate)?;
+        Ok(connection)
+    }
+
+    /// Whether the database's file is still the one that was opened first.
+    pub(crate) fn check_place(&self) -> Result<()> {
         match &self.place {
-            Place::Memory => self.set_up(rusqlite::Connection::open_in_memory().map_err(translate)?, role, interrupt),
-            Place::File { path, key } => {
-                let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
-                let db = rusqlite::Connection::open_with_flags(path, flags).map_err(|error| opening(path, error))?;
-                // Until the key has proven right, closing must not copy a log that is there into the file.
-                db.set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, true).map_err(translate)?;
-                if let Some(key) = key {
-                    // Otherwise a wrong key is also printed to standard error.
-                    db.pragma_update(None, "cipher_log_level", "NONE").map_err(translate)?;
-                    set_key(&db, key)?;
-                }
-                db.busy_timeout(self.busy_timeout).map_err(translate)?;
-                db.query_row("SELECT count(*) FROM sqlite_schema", [], |_| Ok(())).map_err(|error| match error {
-                    rusqlite::Error::SqliteFailure(failure, _) if failure.code == rusqlite::ErrorCode::NotADatabase => {
-                        let problem = match key {
-                            Some(_) => EncryptionProblem::WrongKeyOrDamaged,
-                            None => EncryptionProblem::KeyMissing,
-                        };
-                        Error::Encryption { database: path.clone(), problem }
-                    }
-                    other => opening(path, other),
-                })?;
-                let connection = self.set_up(db, role, interrupt)?;
-                connection.db.set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, false).map_err(translate)?;
-                Ok(connection)
-            }
+            Place::File { watch, .. } => watch.check(),
+            Place::Memory => Ok(()),
         }
     }
 
-    fn set_up(&self, mut db: rusqlite::Connection, role: Role, interrupt: Interrupt) -> Result<Connection> {
+    fn set_up(&self, mut db: rusqlite::Connection, role: Role) -> Result<Connection> {
         let pragma = |name: &str, value: &dyn ToSql| db.pragma_update(None, name, value).map_err(translate);
         pragma("foreign_keys", &"ON")?;
         pragma("trusted_schema", &"OFF")?;
@@ -85,7 +90,7 @@ impl Opener {
             Role::Writer => {
                 let mode: String = db
                     .pragma_update_and_check(None, "journal_mode", "WAL", |row| row.get(0))
-                    .map_err(|error| self.write_ahead_log_failed(error))?;
+                    .map_err(|error| self.first_write(error))?;
                 if mode != "wal" && mode != "memory" {
                     return Err(Error::Connection {
                         database: self.name(),
@@ -101,16 +106,19 @@ impl Opener {
             Role::Reader => pragma("query_only", &"ON")?,
         }
         db.set_prepared_statement_cache_capacity(STATEMENT_CACHE);
-        let guard = Guard::default();
+        let (guard, interrupt) = (Guard::default(), Interrupt::default());
         guard.install(&mut db).map_err(translate)?;
         interrupt.install(&mut db).map_err(translate)?;
         Ok(Connection { db, guard, interrupt })
     }
 
-    /// The first write to an existing file: a folder without write permission shows here.
-    fn write_ahead_log_failed(&self, error: rusqlite::Error) -> Error {
-        let Place::File { path, .. } = &self.place else { return translate(error) };
-        opening(path, error)
+    /// The first write to a file: a folder without write permission shows here, and in a new file the first page of
+    /// another process that was faster, with a salt of its own.
+    fn first_write(&self, error: rusqlite::Error) -> Error {
+        match &self.place {
+            Place::File { path, key, .. } => file::first_read(path, key.is_some(), error),
+            Place::Memory => translate(error),
+        }
     }
 
     pub(crate) fn name(&self) -> String {
@@ -118,35 +126,6 @@ impl Opener {
             Place::File { path, .. } => path.display().to_string(),
             Place::Memory => ":memory:".to_owned(),
         }
-    }
-}
-
-fn opening(path: &Path, error: rusqlite::Error) -> Error {
-    let reason = match error.sqlite_error_code() {
-        Some(rusqlite::ErrorCode::CannotOpen | rusqlite::ErrorCode::ReadOnly) => {
-            "cannot be opened for writing; the file and its folder (for the -wal and -shm files) must be writable by this user"
-        }
-        Some(rusqlite::ErrorCode::DatabaseBusy | rusqlite::ErrorCode::DatabaseLocked) => {
-            "is locked by another process; wait for it, or stop it"
-        }
-        Some(rusqlite::ErrorCode::DiskFull) => "cannot be opened, the disk is full",
-        Some(rusqlite::ErrorCode::DatabaseCorrupt) => "is damaged; restore it from a backup",
-        _ => "cannot be opened",
-    };
-    Error::Connection { database: path.display().to_string(), reason: reason.into(), source: Some(Arc::new(error)) }
-}
-
-/// Hands the key over as bytes, so that it is in no SQL text that a trace, a log or an error could show.
-fn set_key(db: &rusqlite::Connection, key: &FileKey) -> Result<()> {
-    let key = key.as_bytes();
-    // SAFETY: the handle is open for as long as `db` is borrowed, the database name is a NUL-terminated literal, and
-    // SQLCipher copies the `key.len()` bytes (99, so the cast holds) before it returns.
-    let code = unsafe {
-        ffi::sqlite3_key_v2(db.handle(), c"main".as_ptr(), key.as_ptr().cast(), key.len() as std::ffi::c_int)
-    };
-    match code {
-        ffi::SQLITE_OK => Ok(()),
-        code => Err(translate(rusqlite::Error::SqliteFailure(ffi::Error::new(code), None))),
     }
 }
 
@@ -216,13 +195,13 @@ impl Connection {
         for params in step.params.as_slice() {
             let before = self.db.total_changes();
             binding.bind(&mut statement, params)?;
-            let columns = columns(&statement);
+            let mut columns = None;
             let mut rows = statement.raw_query();
-            while let Some(row) = rows.next().map_err(|error| self.failure(error))? {
+            while let Some(row) = rows.next().map_err(translate)? {
                 if let Want::Rows { at_most } = want
                     && answer.rows.len() < at_most
                 {
-                    answer.rows.push(read_row(row, &columns)?);
+                    answer.rows.push(read_row(row, &mut columns)?);
                     if read_only && answer.rows.len() == at_most {
                         break;
                     }
@@ -243,10 +222,10 @@ impl Connection {
         let binding = Binding::of(&statement)?;
         for params in step.params.as_slice() {
             binding.bind(&mut statement, params)?;
-            let columns = columns(&statement);
+            let mut columns = None;
             let mut rows = statement.raw_query();
-            while let Some(row) = rows.next().map_err(|error| self.failure(error))? {
-                if !sink(read_row(row, &columns)?) {
+            while let Some(row) = rows.next().map_err(translate)? {
+                if !sink(read_row(row, &mut columns)?) {
                     return Ok(());
                 }
             }
@@ -255,16 +234,11 @@ impl Connection {
     }
 
     fn prepare(&self, sql: &str) -> Result<CachedStatement<'_>> {
-        self.db.prepare_cached(sql).map_err(|error| self.failure(error))
-    }
-
-    fn failure(&self, error: rusqlite::Error) -> Error {
-        if error.sqlite_error_code() == Some(rusqlite::ErrorCode::AuthorizationForStatementDenied)
-            && let Some(refusal) = self.guard.take_refusal()
-        {
-            return refusal;
-        }
-        translate(error)
+        self.db.prepare_cached(sql).map_err(|error| {
+            let denied = error.sqlite_error_code() == Some(rusqlite::ErrorCode::AuthorizationForStatementDenied);
+            let refusal = if denied { self.guard.take_refusal() } else { None };
+            refusal.unwrap_or_else(|| translate_preparing(error))
+        })
     }
 }
 
@@ -273,27 +247,31 @@ struct Binding(Vec<usize>);
 
 impl Binding {
     fn of(statement: &CachedStatement<'_>) -> Result<Self> {
+        let refused = |reason: String| Err(Error::query(QueryErrorKind::Parameters, reason));
         let count = statement.parameter_count();
         let mut numbers = Vec::with_capacity(count);
+        // Distinct names have distinct indices, so without a gap the numbers are 1 to the count, each once.
+        let mut used = vec![false; count];
         for index in 1..=count {
             let name = statement.parameter_name(index).unwrap_or("?");
-            let number = name.strip_prefix('$').and_then(|digits| digits.parse().ok()).filter(|number| *number > 0);
-            numbers.push(number.ok_or_else(|| {
-                Error::query(QueryErrorKind::Parameters, format!("placeholder {name}; expected $1, $2 and so on"))
-            })?);
+            let digits = name.strip_prefix('$').filter(|digits| !digits.starts_with(['0', '+']));
+            let Some(number) = digits.and_then(|digits| digits.parse::<usize>().ok()) else {
+                return refused(format!("placeholder {name}; expected $1, $2 and so on"));
+            };
+            if let Some(used) = used.get_mut(number - 1) {
+                *used = true;
+            }
+            numbers.push(number);
         }
-        let highest = numbers.iter().copied().max().unwrap_or(0);
-        if let Some(gap) = (1..=highest).find(|number| !numbers.contains(number)) {
-            return Err(Error::query(
-                QueryErrorKind::Parameters,
-                format!("the statement has ${highest} and no ${gap}; expected every number from $1 on"),
-            ));
+        if let Some(gap) = used.iter().position(|used| !used) {
+            let highest = numbers.iter().copied().max().unwrap_or(0);
+            let gap = gap + 1;
+            return refused(format!("the statement has ${highest} and no ${gap}; expected every number from $1 on"));
         }
         Ok(Binding(numbers))
     }
 
     fn bind(&self, statement: &mut CachedStatement<'_>, params: &Params) -> Result<()> {
-        // Distinct names have distinct indices, and there is no gap: the count is the highest number.
         if params.len() != self.0.len() {
             return Err(Error::query(
                 QueryErrorKind::Parameters,
@@ -317,21 +295,22 @@ impl ToSql for Value {
             Value::Text(text) => ValueRef::Text(text.as_bytes()),
             Value::Bytes(bytes) => ValueRef::Blob(bytes),
             Value::Uuid(uuid) => ValueRef::Blob(uuid.as_bytes()),
-            Value::Timestamp(time) => ValueRef::Integer(microseconds(*time)),
+            Value::Timestamp(time) => ValueRef::Integer(microseconds(*time)?),
         }))
     }
 }
 
-fn microseconds(time: OffsetDateTime) -> i64 {
-    // The years -9999 to 9999 that the type holds are less than 2^59 microseconds from 1970.
-    time.unix_timestamp() * 1_000_000 + i64::from(time.microsecond())
+/// Fails for the years beyond 9999 that the type can be built to hold.
+fn microseconds(time: OffsetDateTime) -> rusqlite::Result<i64> {
+    i64::try_from(time.unix_timestamp_nanos().div_euclid(1_000))
+        .map_err(|error| rusqlite::Error::ToSqlConversionFailure(Box::new(error)))
 }
 
-fn columns(statement: &CachedStatement<'_>) -> Arc<[String]> {
-    statement.column_names().map(str::to_owned).collect()
-}
-
-fn read_row(row: &rusqlite::Row<'_>, columns: &Arc<[String]>) -> Result<Row> {
+/// Detaches a row. The columns' names are those of the statement after its first step: SQLite may have prepared it anew
+/// in that step, for a table that has changed.
+fn read_row(row: &rusqlite::Row<'_>, columns: &mut Option<Arc<[String]>>) -> Result<Row> {
+    let statement: &rusqlite::Statement<'_> = row.as_ref();
+    let columns = columns.get_or_insert_with(|| statement.column_names().map(str::to_owned).collect());
     let mut values = Vec::with_capacity(columns.len());
     for index in 0..columns.len() {
         values.push(match row.get_ref(index).map_err(translate)? {

@@ -9,17 +9,14 @@ use crate::error::{Error, QueryErrorKind};
 
 /// Translates an error of a running statement.
 pub(crate) fn translate(error: rusqlite::Error) -> Error {
-    let error = match error {
-        // It would show the statement's text, and literals in it may be secret.
-        rusqlite::Error::SqlInputError { error, msg, offset, .. } => {
-            rusqlite::Error::SqliteFailure(error, Some(format!("{msg}, at byte {offset} of the statement")))
-        }
-        other => other,
-    };
+    let error = without_literals(error);
     let (kind, code, message) = match &error {
         rusqlite::Error::SqliteFailure(failure, message) => {
             if failure.code == ErrorCode::OperationInterrupted {
                 return Error::Cancelled;
+            }
+            if failure.code == ErrorCode::ApiMisuse {
+                return Error::query(QueryErrorKind::Syntax, "the statement is empty");
             }
             let message = message.clone().unwrap_or_else(|| failure.to_string());
             (kind_of(failure), Some(failure.extended_code), message)
@@ -31,6 +28,37 @@ pub(crate) fn translate(error: rusqlite::Error) -> Error {
         other => (QueryErrorKind::Other, None, other.to_string()),
     };
     Error::Query { kind, code, message, source: Some(Arc::new(error)) }
+}
+
+/// Translates an error of preparing a statement, where SQLite's plain "error" means that it does not understand it.
+pub(crate) fn translate_preparing(error: rusqlite::Error) -> Error {
+    match translate(error) {
+        Error::Query { kind: QueryErrorKind::Other, code: Some(ffi::SQLITE_ERROR), message, source } => {
+            Error::Query { kind: QueryErrorKind::Syntax, code: Some(ffi::SQLITE_ERROR), message, source }
+        }
+        other => other,
+    }
+}
+
+/// Takes the statement's text and quoted pieces out of an error: literals and JSON paths in them may be secret.
+fn without_literals(error: rusqlite::Error) -> rusqlite::Error {
+    let (failure, message) = match error {
+        rusqlite::Error::SqlInputError { error, msg, offset, .. } => {
+            (error, format!("{msg}, at byte {offset} of the statement"))
+        }
+        rusqlite::Error::SqliteFailure(error, Some(message)) => (error, message),
+        other => return other,
+    };
+    let message = match (message.find('\''), message.rfind('\'')) {
+        (Some(first), Some(last)) => format!("{}'…'{}", &message[..first], &message[last + 1..]),
+        _ => message,
+    };
+    // A literal without its closing quote: what follows the only quote is the literal.
+    let message = match message.split_once("unrecognized token: ") {
+        Some((before, _)) => format!("{before}unrecognized token"),
+        None => message,
+    };
+    rusqlite::Error::SqliteFailure(failure, Some(message))
 }
 
 fn kind_of(failure: &ffi::Error) -> QueryErrorKind {
@@ -53,7 +81,6 @@ fn kind_of(failure: &ffi::Error) -> QueryErrorKind {
         ErrorCode::DatabaseCorrupt | ErrorCode::NotADatabase => QueryErrorKind::Corrupt,
         ErrorCode::ReadOnly | ErrorCode::PermissionDenied => QueryErrorKind::ReadOnly,
         ErrorCode::ParameterOutOfRange => QueryErrorKind::Parameters,
-        ErrorCode::Unknown if failure.extended_code == ffi::SQLITE_ERROR => QueryErrorKind::Syntax,
         _ => QueryErrorKind::Other,
     }
 }

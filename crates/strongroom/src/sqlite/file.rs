@@ -1,19 +1,29 @@
-//! The database file before SQLite sees it: is it there, is it encrypted, has it been moved?
+//! The database file before SQLite's first read of it: is it there, is it encrypted, has it been moved?
 //!
-//! SQLite replays and truncates logs when it opens a file, so whatever can be known without it is settled here, and a
+//! SQLite replays and truncates logs when it opens a file, so whatever can be known before that is settled here, and a
 //! file that does not fit its key stays as it was, byte for byte.
+//!
+//! An existing database file is never opened and closed outside SQLite: closing any descriptor of a file drops all POSIX
+//! locks that the process holds on it, and other processes would then delete a log that is in use
+//! (<https://www.sqlite.org/howtocorrupt.html>, section 2.2).
 
-use std::io::{ErrorKind, Read};
+use std::fs::Metadata;
+use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use rusqlite::config::DbConfig;
+use rusqlite::{Connection, OpenFlags};
+
 use crate::error::{EncryptionProblem, Error, Result};
-use crate::sqlite::cipher::{PAGE_SIZE, SALT_LEN};
+use crate::sqlite::cipher::{FileKey, PAGE_SIZE, SALT_LEN, set_key};
+use crate::sqlite::failure::translate;
 
 /// What a plain SQLite file begins with.
 const PLAIN_HEADER: &[u8; SALT_LEN] = b"SQLite format 3\0";
 
 /// What lies at the database's path.
+#[derive(Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Found {
     /// An empty file, just created or left over from a creation that did not get far.
     Empty,
@@ -25,53 +35,141 @@ pub(crate) enum Found {
 
 /// Looks at the file, creating it (mode 0600) when it is missing and `create` says so.
 pub(crate) fn examine(path: &Path, create: bool, keyed: bool) -> Result<Found> {
-    let mut options = std::fs::OpenOptions::new();
-    options.read(true);
-    let mut file = match options.open(path) {
-        Ok(file) => file,
+    let metadata = match std::fs::metadata(path) {
         Err(error) if error.kind() == ErrorKind::NotFound && create => {
-            #[cfg(unix)]
-            std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
-            match options.write(true).create_new(true).open(path) {
-                Ok(file) => file,
-                // Another process was faster; its file is as good.
-                Err(error) if error.kind() == ErrorKind::AlreadyExists => {
-                    std::fs::File::open(path).map_err(|error| unreachable_file(path, "cannot be opened", error))?
-                }
-                Err(error) => return Err(unreachable_file(path, "cannot be created", error)),
-            }
+            create_empty(path)?;
+            std::fs::metadata(path)
         }
-        Err(error) => return Err(unreachable_file(path, "cannot be opened", error)),
+        outcome => outcome,
     };
-    let failed = |error| unreachable_file(path, "cannot be read", error);
-    let metadata = file.metadata().map_err(failed)?;
+    let metadata = metadata.map_err(|error| unreachable_file(path, "cannot be opened", error))?;
+    let unusable =
+        |reason: &str| Err(Error::Connection { database: shown(path), reason: reason.to_owned(), source: None });
     if !metadata.is_file() {
-        return Err(Error::Connection {
-            database: path.display().to_string(),
-            reason: "is not a regular file".into(),
-            source: None,
-        });
+        return unusable("is not a regular file");
     }
-    if metadata.len() == 0 {
-        return Ok(Found::Empty);
-    }
+    let length = metadata.len();
     let problem = |problem| Err(Error::Encryption { database: path.to_owned(), problem });
-    if metadata.len() < PAGE_SIZE && keyed {
-        return problem(EncryptionProblem::BadLength(metadata.len()));
+    match length {
+        0 if create => return Ok(Found::Empty),
+        0 => return unusable("is an empty file, and creating a database is switched off"),
+        1..SALT_LEN_U64 if !keyed => return problem(EncryptionProblem::KeyMissing),
+        1..PAGE_SIZE if keyed => return problem(EncryptionProblem::BadLength(length)),
+        _ => {}
     }
-    let mut header = [0; SALT_LEN];
-    match file.read_exact(&mut header) {
-        Ok(()) => {}
-        Err(error) if error.kind() == ErrorKind::UnexpectedEof => return problem(EncryptionProblem::KeyMissing),
-        Err(error) => return Err(failed(error)),
-    }
-    match (&header == PLAIN_HEADER, keyed) {
+    let salt = first_bytes(path)?;
+    match (&salt == PLAIN_HEADER, keyed) {
         (true, true) => problem(EncryptionProblem::NotEncrypted),
         (true, false) => Ok(Found::Plain),
         (false, false) => problem(EncryptionProblem::KeyMissing),
-        (false, true) if metadata.len() % PAGE_SIZE != 0 => problem(EncryptionProblem::BadLength(metadata.len())),
-        (false, true) => Ok(Found::Encrypted { salt: header }),
+        (false, true) if !length.is_multiple_of(PAGE_SIZE) => problem(EncryptionProblem::BadLength(length)),
+        (false, true) => Ok(Found::Encrypted { salt }),
     }
+}
+
+const SALT_LEN_U64: u64 = SALT_LEN as u64;
+
+fn create_empty(path: &Path) -> Result<()> {
+    let mut options = std::fs::OpenOptions::new();
+    options.write(true).create_new(true);
+    #[cfg(unix)]
+    std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
+    match options.open(path) {
+        Ok(_) => Ok(()),
+        // Another process was faster; its file is as good.
+        Err(error) if error.kind() == ErrorKind::AlreadyExists => Ok(()),
+        Err(error) => Err(unreachable_file(path, "cannot be created", error)),
+    }
+}
+
+/// Reads the file's first 16 bytes through SQLCipher, which takes them for the salt and reads no page yet.
+fn first_bytes(path: &Path) -> Result<[u8; SALT_LEN]> {
+    let db = open_existing(path)?;
+    set_key(&db, b"only the salt is asked for")?;
+    let salt: String = db.query_row("PRAGMA cipher_salt", [], |row| row.get(0)).map_err(translate)?;
+    let unreadable = || Error::Connection {
+        database: shown(path),
+        reason: "its first 16 bytes cannot be read".to_owned(),
+        source: None,
+    };
+    let mut bytes = [0; SALT_LEN];
+    decode_hex(&salt, &mut bytes).ok_or_else(unreadable)?;
+    Ok(bytes)
+}
+
+fn decode_hex(text: &str, bytes: &mut [u8]) -> Option<()> {
+    if text.len() != bytes.len() * 2 {
+        return None;
+    }
+    for (byte, digits) in bytes.iter_mut().zip(text.as_bytes().chunks(2)) {
+        *byte = u8::from_str_radix(std::str::from_utf8(digits).ok()?, 16).ok()?;
+    }
+    Some(())
+}
+
+/// Opens a file that is there, without reading from it yet.
+pub(crate) fn open_existing(path: &Path) -> Result<Connection> {
+    let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
+    let db = Connection::open_with_flags(path, flags).map_err(|error| opening(path, error))?;
+    // Until the key has proven right, closing must not copy a log that is there into the file.
+    db.set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, true).map_err(translate)?;
+    // Otherwise a wrong key is also printed to standard error.
+    db.pragma_update(None, "cipher_log_level", "NONE").map_err(translate)?;
+    Ok(db)
+}
+
+/// Proves the key where a rollback journal lies beside the file: SQLite would play it back at the first read, whether
+/// the key is right or not. Nothing is written here, whatever is found.
+pub(crate) fn prove_key_beside_journal(path: &Path, key: &FileKey) -> Result<()> {
+    let mut journal = path.as_os_str().to_owned();
+    journal.push("-journal");
+    if std::fs::metadata(journal).map_or(0, |metadata| metadata.len()) == 0 {
+        return Ok(());
+    }
+    let Some(uri) = immutable_uri(path) else { return Ok(()) };
+    let flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_URI | OpenFlags::SQLITE_OPEN_NO_MUTEX;
+    let db = Connection::open_with_flags(uri, flags).map_err(|error| opening(path, error))?;
+    db.pragma_update(None, "cipher_log_level", "NONE").map_err(translate)?;
+    set_key(&db, key.as_bytes())?;
+    let proven = db.query_row("SELECT count(*) FROM sqlite_schema", [], |_| Ok(()));
+    proven.map_err(|error| first_read(path, true, error))
+}
+
+/// The file as SQLite's URI: taken as it is, without locks, journal or log.
+fn immutable_uri(path: &Path) -> Option<String> {
+    let mut uri = String::from("file:");
+    for byte in path.to_str()?.bytes() {
+        match byte {
+            b'a'..=b'z' | b'A'..=b'Z' | b'0'..=b'9' | b'/' | b'.' | b'-' | b'_' => uri.push(char::from(byte)),
+            byte => uri.push_str(&format!("%{byte:02x}")),
+        }
+    }
+    Some(uri + "?immutable=1")
+}
+
+/// The error of the first read: it is there that a key shows to be wrong.
+pub(crate) fn first_read(path: &Path, keyed: bool, error: rusqlite::Error) -> Error {
+    if error.sqlite_error_code() != Some(rusqlite::ErrorCode::NotADatabase) {
+        return opening(path, error);
+    }
+    let problem = if keyed { EncryptionProblem::WrongKeyOrDamaged } else { EncryptionProblem::KeyMissing };
+    Error::Encryption { database: path.to_owned(), problem }
+}
+
+/// An error while the connection is set up.
+pub(crate) fn opening(path: &Path, error: rusqlite::Error) -> Error {
+    let reason = match error.sqlite_error_code() {
+        Some(rusqlite::ErrorCode::CannotOpen | rusqlite::ErrorCode::ReadOnly) => {
+            "cannot be opened for writing; the file and its folder (for the -wal and -shm files) must be writable by this user"
+        }
+        Some(rusqlite::ErrorCode::DatabaseBusy | rusqlite::ErrorCode::DatabaseLocked) => {
+            "is locked by another process; wait for it, or stop it"
+        }
+        Some(rusqlite::ErrorCode::DiskFull) => "cannot be opened, the disk is full",
+        Some(rusqlite::ErrorCode::DatabaseCorrupt) => "is damaged; restore it from a backup",
+        _ => "cannot be opened",
+    };
+    Error::Connection { database: shown(path), reason: reason.into(), source: Some(Arc::new(error)) }
 }
 
 fn unreachable_file(path: &Path, what: &str, error: std::io::Error) -> Error {
@@ -81,10 +179,14 @@ fn unreachable_file(path: &Path, what: &str, error: std::io::Error) -> Error {
         _ => "",
     };
     Error::Connection {
-        database: path.display().to_string(),
+        database: shown(path),
         reason: format!("{what} ({}){hint}", error.kind()),
         source: Some(Arc::new(error)),
     }
+}
+
+fn shown(path: &Path) -> String {
+    path.display().to_string()
 }
 
 /// Notices when the open file is no longer the one at its path: what is written to it then would be lost.
@@ -97,40 +199,43 @@ pub(crate) struct Watch {
 }
 
 impl Watch {
+    /// Watches the file that is there now.
     pub(crate) fn new(path: &Path) -> Result<Self> {
-        #[cfg(unix)]
-        let identity = identity(path).map_err(|error| unreachable_file(path, "cannot be examined", error))?;
+        let metadata = std::fs::metadata(path).map_err(|error| unreachable_file(path, "cannot be examined", error))?;
         Ok(Watch {
             path: path.to_owned(),
             #[cfg(unix)]
-            identity,
+            identity: identity(&metadata),
         })
     }
 
     /// One `stat`, about a microsecond.
-    #[cfg(unix)]
     pub(crate) fn check(&self) -> Result<()> {
-        let (reason, source) = match identity(&self.path) {
-            Ok(identity) if identity == self.identity => return Ok(()),
+        let (reason, source) = match std::fs::metadata(&self.path) {
+            Ok(metadata) if self.is(&metadata) => return Ok(()),
             Ok(_) => ("was replaced by another file while it was open; nothing more is written, open it anew", None),
             Err(error) if error.kind() == ErrorKind::NotFound => {
                 ("was moved or deleted while it was open; nothing more is written, put it back or open it anew", None)
             }
             Err(error) => ("cannot be examined any more", Some(Arc::new(error) as _)),
         };
-        Err(Error::Connection { database: self.path.display().to_string(), reason: reason.into(), source })
+        Err(Error::Connection { database: shown(&self.path), reason: reason.into(), source })
+    }
+
+    #[cfg(unix)]
+    fn is(&self, metadata: &Metadata) -> bool {
+        identity(metadata) == self.identity
     }
 
     #[cfg(not(unix))]
-    pub(crate) fn check(&self) -> Result<()> {
+    fn is(&self, _: &Metadata) -> bool {
         // An open file cannot be moved or deleted there.
-        Ok(())
+        true
     }
 }
 
 #[cfg(unix)]
-fn identity(path: &Path) -> std::io::Result<(u64, u64)> {
+fn identity(metadata: &Metadata) -> (u64, u64) {
     use std::os::unix::fs::MetadataExt;
-    let metadata = std::fs::metadata(path)?;
-    Ok((metadata.dev(), metadata.ino()))
+    (metadata.dev(), metadata.ino())
 }

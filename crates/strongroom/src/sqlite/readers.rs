@@ -1,6 +1,7 @@
 //! The readers: threads that own one reading connection each, lent to one caller at a time.
 
 use std::collections::BTreeMap;
+use std::convert::Infallible;
 use std::panic::Location;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc;
@@ -14,9 +15,8 @@ use crate::error::{Busy, Error, Holder, Result};
 use crate::row::Row;
 use crate::sqlite::connection::{Connection, Opener, Role, Want};
 use crate::sqlite::failure::breaks_connection;
-use crate::sqlite::file::Watch;
-use crate::sqlite::interrupt::Interrupt;
-use crate::sqlite::work::{Flow, Opening, Reply, SessionEnd, SessionService};
+use crate::sqlite::session::{Opening, SessionEnd, SessionService};
+use crate::sqlite::work::{Flow, Reply, Ticket};
 use crate::stats::Counters;
 
 /// What a reader is asked to do. The lease comes along, so that the reader goes home when the work is done, whether the
@@ -25,12 +25,14 @@ pub(crate) enum Job {
     Fetch {
         step: Step,
         at_most: usize,
+        ticket: Ticket,
         reply: Reply<Fetched>,
         lease: Lease,
     },
     Stream {
         step: Step,
         flow: Flow,
+        ticket: Ticket,
         reply: Reply<Streamed>,
         lease: Lease,
     },
@@ -61,57 +63,60 @@ pub(crate) enum Streamed {
 /// All readers of one database.
 pub(crate) struct Readers {
     opener: Arc<Opener>,
-    watch: Arc<Watch>,
     permits: Arc<Semaphore>,
     state: Mutex<State>,
     size: usize,
     acquire_timeout: Duration,
-    session_max_age: Duration,
+    max_age: Duration,
     counters: Arc<Counters>,
 }
 
-#[derive(Default)]
 struct State {
     /// The most recently used last: it is lent next, its caches are warm.
     idle: Vec<Reader>,
     leases: BTreeMap<u64, (Instant, &'static Location<'static>)>,
     next_lease: u64,
     open: usize,
+    /// Copied into each thread; whoever holds the other end learns when the last has ended. None when closed.
+    alive: Option<mpsc::Sender<Infallible>>,
 }
 
 /// The near end of one reader thread.
 struct Reader {
     jobs: mpsc::Sender<Job>,
-    interrupt: Interrupt,
     broken: Arc<AtomicBool>,
 }
 
 impl Readers {
     pub(crate) fn new(
         opener: Arc<Opener>,
-        watch: Arc<Watch>,
         size: usize,
         acquire_timeout: Duration,
-        session_max_age: Duration,
+        max_age: Duration,
         counters: Arc<Counters>,
+        alive: mpsc::Sender<Infallible>,
     ) -> Arc<Self> {
+        let state = State { idle: Vec::new(), leases: BTreeMap::new(), next_lease: 0, open: 0, alive: Some(alive) };
         Arc::new(Readers {
             opener,
-            watch,
             permits: Arc::new(Semaphore::new(size)),
-            state: Mutex::default(),
+            state: Mutex::new(state),
             size,
             acquire_timeout,
-            session_max_age,
+            max_age,
             counters,
         })
     }
 
     /// Opens readers until there are `count`.
     pub(crate) async fn open_at_least(self: &Arc<Self>, count: usize) -> Result<()> {
-        let mut opening = Vec::new();
+        // All are taken before the first is sent to work: one that is home again would be taken twice.
+        let mut leases = Vec::new();
         for _ in 0..count.min(self.size) {
-            let lease = self.acquire(Location::caller()).await?;
+            leases.push(self.acquire(Location::caller()).await?);
+        }
+        let mut opening = Vec::new();
+        for lease in leases {
             let (reply, answer) = oneshot::channel();
             lease.dispatch(|lease| Job::Open { reply, lease })?;
             opening.push(answer);
@@ -142,7 +147,7 @@ impl Readers {
         let reader = match state.idle.pop() {
             Some(reader) => reader,
             None => {
-                let reader = self.spawn()?;
+                let reader = self.spawn(state.alive.clone().ok_or(Error::Closed)?)?;
                 state.open += 1;
                 reader
             }
@@ -154,15 +159,21 @@ impl Readers {
         Ok(Lease { reader: Some(reader), readers: Arc::clone(self), id, _permit: permit })
     }
 
-    /// Refuses whoever comes from now on, and waits until all readers are home, up to the deadline.
+    /// Waits until all readers are home, up to the deadline, and closes them; whoever comes from now on is refused.
     pub(crate) async fn close(&self, deadline: Duration) {
         let all = u32::try_from(self.size).unwrap_or(u32::MAX);
         let home = tokio::time::timeout(deadline, self.permits.acquire_many(all)).await;
         if home.is_err() {
             tracing::warn!(busy = %self.busy(), "the database was closed while readers were lent");
         }
+        self.dismiss();
+    }
+
+    /// Closes the readers that are home now, and each other when it comes home.
+    pub(crate) fn dismiss(&self) {
         self.permits.close();
         let mut state = self.lock();
+        state.alive = None;
         state.open -= state.idle.len();
         state.idle.clear();
     }
@@ -177,31 +188,34 @@ impl Readers {
         self.lock().leases.len()
     }
 
+    /// How long the reader has been lent that is longest.
+    pub(crate) fn oldest_lease(&self) -> Option<Duration> {
+        self.lock().leases.first_key_value().map(|(_, (since, _))| since.elapsed())
+    }
+
     fn busy(&self) -> Busy {
         let oldest = self.lock().leases.first_key_value().map(|(_, (since, location))| (*since, *location));
         let oldest = oldest.map(|(since, location)| Holder { age: since.elapsed(), location });
         Busy::Readers { size: self.size, oldest }
     }
 
-    fn spawn(&self) -> Result<Reader> {
+    fn spawn(&self, alive: mpsc::Sender<Infallible>) -> Result<Reader> {
         let (jobs, queue) = mpsc::channel();
-        let interrupt = Interrupt::new();
         let broken = Arc::new(AtomicBool::new(false));
-        let thread = ReaderThread {
-            opener: Arc::clone(&self.opener),
-            watch: Arc::clone(&self.watch),
-            session_max_age: self.session_max_age,
-            interrupt: interrupt.clone(),
-            broken: Arc::clone(&broken),
+        let (opener, max_age, flag) = (Arc::clone(&self.opener), self.max_age, Arc::clone(&broken));
+        let thread = move || {
+            // Dropped last: the connection is closed by then.
+            let _alive = alive;
+            ReaderThread { opener, max_age, broken: flag }.run(&queue);
         };
-        std::thread::Builder::new().name("strongroom-read".into()).spawn(move || thread.run(&queue)).map_err(
-            |error| Error::Connection {
+        std::thread::Builder::new().name("strongroom-read".into()).spawn(thread).map_err(|error| {
+            Error::Connection {
                 database: self.opener.name(),
                 reason: "no thread for a further reader could be started".into(),
                 source: Some(Arc::new(error)),
-            },
-        )?;
-        Ok(Reader { jobs, interrupt, broken })
+            }
+        })?;
+        Ok(Reader { jobs, broken })
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {
@@ -219,13 +233,10 @@ pub(crate) struct Lease {
 }
 
 impl Lease {
-    /// Sends the reader to work; the switch stops it.
-    pub(crate) fn dispatch(self, job: impl FnOnce(Lease) -> Job) -> Result<Switch> {
-        let Some(reader) = &self.reader else { return Err(Error::Closed) };
-        let (jobs, interrupt) = (reader.jobs.clone(), reader.interrupt.clone());
-        let job_number = interrupt.begin();
-        jobs.send(job(self)).map_err(|_| Error::Closed)?;
-        Ok(Switch { interrupt, job_number, armed: true })
+    /// Sends the reader to work.
+    pub(crate) fn dispatch(self, job: impl FnOnce(Lease) -> Job) -> Result<()> {
+        let jobs = self.reader.as_ref().ok_or(Error::Closed)?.jobs.clone();
+        jobs.send(job(self)).map_err(|_| Error::Closed)
     }
 }
 
@@ -234,7 +245,9 @@ impl Drop for Lease {
         let mut state = self.readers.lock();
         state.leases.remove(&self.id);
         if let Some(reader) = self.reader.take() {
-            if reader.broken.load(Ordering::Acquire) || self.readers.permits.is_closed() {
+            // A reader that panics in its work is not known to be clean.
+            let unusable = reader.broken.load(Ordering::Acquire) || std::thread::panicking();
+            if unusable || self.readers.permits.is_closed() {
                 state.open -= 1;
             } else {
                 state.idle.push(reader);
@@ -243,32 +256,9 @@ impl Drop for Lease {
     }
 }
 
-/// Stops the job when dropped, unless it is disarmed: a caller that goes away takes its query along.
-pub(crate) struct Switch {
-    interrupt: Interrupt,
-    job_number: u64,
-    armed: bool,
-}
-
-impl Switch {
-    pub(crate) fn disarm(&mut self) {
-        self.armed = false;
-    }
-}
-
-impl Drop for Switch {
-    fn drop(&mut self) {
-        if self.armed {
-            self.interrupt.stop(self.job_number);
-        }
-    }
-}
-
 struct ReaderThread {
     opener: Arc<Opener>,
-    watch: Arc<Watch>,
-    session_max_age: Duration,
-    interrupt: Interrupt,
+    max_age: Duration,
     broken: Arc<AtomicBool>,
 }
 
@@ -276,13 +266,16 @@ impl ReaderThread {
     fn run(self, queue: &mpsc::Receiver<Job>) {
         let mut connection = None;
         for job in queue {
+            if let Err(error) = self.opener.check_place() {
+                job.refuse(error);
+                continue;
+            }
             if connection.is_none() {
-                match self.opener.open(Role::Reader, self.interrupt.clone()) {
+                match self.opener.open(Role::Reader) {
                     Ok(opened) => connection = Some(opened),
                     Err(error) => {
                         self.broken.store(true, Ordering::Release);
-                        job.refuse(error);
-                        return;
+                        return job.refuse(error);
                     }
                 }
             }
@@ -298,77 +291,81 @@ impl ReaderThread {
     /// Does one job. The lease must be dropped after the connection is known to be clean or broken, and before the
     /// caller is answered, so that a caller's next request finds the reader at home.
     fn work(&self, connection: &Connection, job: Job) {
-        if let Err(error) = self.watch.check() {
-            return job.refuse(error);
-        }
         match job {
             Job::Open { reply, lease } => {
                 drop(lease);
                 let _ = reply.send(Ok(()));
             }
-            Job::Fetch { step, at_most, reply, lease } => {
-                let outcome = match connection.is_read_only(&step.sql) {
-                    Err(error) => Err(error),
-                    Ok(false) => Ok(Fetched::Writes(step)),
-                    Ok(true) => connection.run(&step, Want::Rows { at_most }).map(|answer| Fetched::Rows(answer.rows)),
-                };
+            Job::Fetch { step, at_most, ticket, reply, lease } => {
+                let outcome = self.fetch(connection, step, at_most, &ticket);
                 self.settle(connection, outcome.as_ref().err());
                 drop(lease);
                 let _ = reply.send(outcome);
             }
-            Job::Stream { step, flow, reply, lease } => {
-                match connection.is_read_only(&step.sql) {
-                    Err(error) => {
-                        self.settle(connection, Some(&error));
-                        drop(lease);
-                        let _ = reply.send(Err(error));
+            Job::Stream { step, flow, ticket, reply, lease } => match connection.is_read_only(&step.sql) {
+                Err(error) => {
+                    self.settle(connection, Some(&error));
+                    drop(lease);
+                    let _ = reply.send(Err(error));
+                }
+                Ok(false) => {
+                    drop(lease);
+                    let _ = reply.send(Ok(Streamed::Writes(step)));
+                }
+                Ok(true) => {
+                    if ticket.take() && reply.send(Ok(Streamed::Begun)).is_ok() {
+                        let deadline = Instant::now() + self.max_age;
+                        let watching = connection.interrupt().watch(&ticket, Some(deadline));
+                        let outcome =
+                            flow.pump(connection, &step, deadline, Error::SessionExpired { age: self.max_age });
+                        drop(watching);
+                        self.settle(connection, outcome.as_ref().err());
                     }
-                    Ok(false) => {
-                        drop(lease);
-                        let _ = reply.send(Ok(Streamed::Writes(step)));
-                    }
-                    Ok(true) => {
-                        if reply.send(Ok(Streamed::Begun)).is_ok() {
-                            let error = flow.pump(connection, &step, None);
-                            self.settle(connection, error.as_ref());
-                        }
-                        drop(lease);
-                    }
-                };
-            }
+                    drop(lease);
+                }
+            },
             Job::Session { opening, lease } => {
-                self.session(connection, opening);
-                drop(lease);
+                self.session(connection, opening, lease);
             }
         }
     }
 
-    fn session(&self, connection: &Connection, opening: Opening) {
+    fn fetch(&self, connection: &Connection, step: Step, at_most: usize, ticket: &Ticket) -> Result<Fetched> {
+        if !ticket.take() {
+            return Err(Error::Cancelled);
+        }
+        if !connection.is_read_only(&step.sql)? {
+            return Ok(Fetched::Writes(step));
+        }
+        let watching = connection.interrupt().watch(ticket, None);
+        let answer = connection.run(&step, Want::Rows { at_most })?;
+        drop(watching);
+        Ok(Fetched::Rows(answer.rows))
+    }
+
+    fn session(&self, connection: &Connection, opening: Opening, lease: Lease) {
         let Opening { ticket, opened, request } = opening;
         if !ticket.take() {
-            return;
+            return drop(lease);
         }
         // BEGIN alone takes no snapshot: the first read does.
         let begun = connection.control("BEGIN; SELECT 1 FROM sqlite_schema LIMIT 1");
-        self.settle_begin(begun.as_ref().err());
-        let failed = begun.is_err();
-        if opened.send(begun).is_ok() && !failed {
-            let end = SessionService::new(connection, request, self.session_max_age).serve();
-            let rolled_back = if connection.in_transaction() { connection.control("ROLLBACK") } else { Ok(()) };
-            if let SessionEnd::Commit(reply) | SessionEnd::Rollback(Some(reply)) = end {
-                let _ = reply.send(rolled_back);
-            }
-        } else if connection.in_transaction()
-            && let Err(error) = connection.control("ROLLBACK")
-        {
-            tracing::warn!(error = %error, "a reading connection could not end its transaction and is replaced");
+        let failed = begun.as_ref().err().cloned();
+        let end = match (opened.send(begun), &failed) {
+            (Ok(()), None) => SessionService::new(connection, request).serve(),
+            _ => SessionEnd::Rollback(None),
+        };
+        let mut outcome = failed.map_or(Ok(()), Err);
+        if connection.in_transaction() {
+            outcome = outcome.and(connection.control("ROLLBACK"));
         }
-        self.settle(connection, None);
-    }
-
-    fn settle_begin(&self, error: Option<&Error>) {
-        if error.is_some_and(breaks_connection) {
+        if matches!(end, SessionEnd::Broken) {
             self.broken.store(true, Ordering::Release);
+        }
+        self.settle(connection, outcome.as_ref().err());
+        drop(lease);
+        if let SessionEnd::Commit(reply) | SessionEnd::Rollback(Some(reply)) = end {
+            let _ = reply.send(outcome);
         }
     }
 

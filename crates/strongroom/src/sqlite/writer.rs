@@ -1,10 +1,10 @@
 //! The writer: one thread that owns the one writing connection, and the group commit.
 //!
 //! Terms: a *unit* is what takes effect together (a statement, a batch, a session). A *group* is the units that share one
-//! transaction and so one durable COMMIT. Each unit is a savepoint of the group: it can fail alone. A unit is *released*
-//! when it has succeeded and waits for the group's COMMIT; only then is its caller answered.
+//! transaction and so one durable COMMIT. Each unit is a savepoint of the group: it can fail alone. A unit that is
+//! *settled* waits for the group's COMMIT; only then is its caller answered, even when it failed, because what it failed
+//! of may be another unit's row that is not stored yet.
 
-use std::collections::VecDeque;
 use std::panic::Location;
 use std::sync::mpsc::Receiver;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -13,28 +13,27 @@ use std::time::{Duration, Instant};
 use crate::error::{Busy, Error, Holder, QueryErrorKind, Result};
 use crate::sqlite::connection::{Answer, Connection, Opener, Role};
 use crate::sqlite::failure::breaks_connection;
-use crate::sqlite::file::Watch;
-use crate::sqlite::interrupt::Interrupt;
-use crate::sqlite::work::{Opening, Reply, SessionEnd, SessionService, Unit};
+use crate::sqlite::session::{Opening, SessionEnd, SessionService};
+use crate::sqlite::work::{Reply, Unit};
 use crate::stats::Counters;
 
 /// Units in one group at most: bounds what one failure makes run again, and how long the first waits for the last.
 const GROUP_UNITS: usize = 512;
 
-/// No further unit joins a group that is older: bounds how long a released unit waits for strangers' work.
+/// No further unit joins a group that is older: bounds how long a settled unit waits for strangers' work.
 const GROUP_AGE: Duration = Duration::from_millis(5);
 
 /// Work for the writer, in the order of arrival.
 pub(crate) enum Work {
     Unit(Unit),
     Session(Opening),
-    /// Ends the thread after everything queued before; answered when the connection is closed.
-    Close(Reply<()>),
+    /// Ends the thread after everything queued before.
+    Close,
 }
 
-/// A released unit, waiting for the group's COMMIT.
-enum Released {
-    Unit(Unit, Vec<Answer>),
+/// A unit that waits for the group's COMMIT.
+enum Settled {
+    Unit(Unit, Result<Vec<Answer>>),
     Session(Reply<()>),
 }
 
@@ -46,24 +45,30 @@ pub(crate) struct WriterHolder(Arc<Mutex<Holding>>);
 enum Holding {
     #[default]
     Nobody,
-    Session(Instant, &'static Location<'static>),
+    Caller(Instant, &'static Location<'static>),
     OtherProcess,
 }
 
 impl WriterHolder {
     /// The error for a caller that has waited so long.
     pub(crate) fn waited_in_vain(&self, waited: Duration) -> Error {
-        match self.get() {
-            Holding::OtherProcess => Error::query(
-                QueryErrorKind::Busy,
-                format!("another process has kept the database's write lock for {:.1} s", waited.as_secs_f64()),
-            ),
-            Holding::Session(since, location) => {
-                let holder = Holder { age: since.elapsed(), location };
-                Error::PoolExhausted { waited, busy: Busy::Writer(Some(holder)) }
+        let holder = match self.get() {
+            Holding::OtherProcess => {
+                let waited = waited.as_secs_f64();
+                return Error::query(
+                    QueryErrorKind::Busy,
+                    format!("another process has kept the database's write lock for {waited:.1} s"),
+                );
             }
-            Holding::Nobody => Error::PoolExhausted { waited, busy: Busy::Writer(None) },
-        }
+            Holding::Caller(since, location) => Some(Holder { age: since.elapsed(), location }),
+            Holding::Nobody => None,
+        };
+        Error::PoolExhausted { waited, busy: Busy::Writer(holder) }
+    }
+
+    /// Whether a caller's work is under way.
+    pub(crate) fn is_held(&self) -> bool {
+        !matches!(self.get(), Holding::Nobody)
     }
 
     fn get(&self) -> Holding {
@@ -76,160 +81,173 @@ impl WriterHolder {
 }
 
 pub(crate) struct Writer {
-    /// None after an I/O error in COMMIT, until it could be opened again.
+    /// None after it met a disk error or a damaged page, until it could be opened again.
     pub(crate) connection: Option<Connection>,
     pub(crate) opener: Arc<Opener>,
-    pub(crate) watch: Option<Arc<Watch>>,
     pub(crate) queue: Receiver<Work>,
     pub(crate) holder: WriterHolder,
-    pub(crate) session_max_age: Duration,
+    /// Longest time that a statement or batch may take.
+    pub(crate) unit_max_age: Duration,
     pub(crate) counters: Arc<Counters>,
 }
 
 impl Writer {
     /// Serves the queue until it is closed: by [`Work::Close`], or because the last handle is gone.
     pub(crate) fn run(mut self) {
-        // Taken off the queue and not begun: a session that arrived while a group was under way.
+        // Taken off the queue and not begun: work that must not join the group before it.
         let mut next = None;
         while let Some(work) = next.take().or_else(|| self.queue.recv().ok()) {
-            match work {
-                Work::Close(reply) => {
-                    // Closing the last connection copies the log into the file.
-                    drop(self.connection.take());
-                    let _ = reply.send(Ok(()));
-                    return;
+            next = match work {
+                Work::Close => return,
+                Work::Session(opening) => {
+                    self.session_group(opening);
+                    None
                 }
-                work => next = self.group(work),
-            }
+                Work::Unit(unit) => self.group(unit),
+            };
         }
     }
 
-    /// Runs one group, beginning with `first`, and commits it. Gives back work that must not join it.
-    fn group(&mut self, first: Work) -> Option<Work> {
+    /// A group that a session begins: it lasts as long as its holder thinks, so nothing is before it in its group.
+    fn session_group(&mut self, opening: Opening) {
         if let Err(error) = self.begin() {
-            refuse(first, error);
+            if opening.ticket.take() {
+                let _ = opening.opened.send(Err(error));
+            }
+            return;
+        }
+        let settled = self.session(opening).map(Settled::Session);
+        if self.in_transaction() {
+            self.commit(settled.into_iter().collect());
+        }
+    }
+
+    /// Runs a group of statements and batches, beginning with `first`, and commits it. Gives back work that must not
+    /// join it.
+    fn group(&mut self, first: Unit) -> Option<Work> {
+        if let Err(error) = self.begin() {
+            if first.ticket.take() {
+                let _ = first.reply.send(Err(error));
+            }
             return None;
         }
         let began = Instant::now();
-        let mut released: Vec<Released> = Vec::new();
+        let mut settled = Vec::new();
         let mut current = Some(first);
-        let mut carried = None;
-        while let Some(work) = current.take() {
-            match work {
-                // A session lasts as long as its holder thinks: whoever was released before does not wait for it.
-                Work::Session(_) | Work::Close(_) if !released.is_empty() => {
-                    carried = Some(work);
-                    break;
+        let mut next = None;
+        while let Some(unit) = current.take() {
+            if unit.ticket.take() {
+                let outcome = self.unit(&unit);
+                if !self.in_transaction() {
+                    // The unit is at fault, and has taken the others' work along.
+                    self.counters.unit_failed();
+                    let _ = unit.reply.send(outcome);
+                    self.run_again(settled);
+                    return None;
                 }
-                Work::Close(_) => {
-                    carried = Some(work);
-                    break;
+                if outcome.is_err() {
+                    self.counters.unit_failed();
                 }
-                Work::Unit(unit) => {
-                    if unit.ticket.take() {
-                        match self.unit(&unit) {
-                            Ok(answers) => released.push(Released::Unit(unit, answers)),
-                            Err(error) => {
-                                let aborted = !self.in_transaction();
-                                self.counters.unit_failed();
-                                let _ = unit.reply.send(Err(error));
-                                if aborted {
-                                    self.run_again(released);
-                                    return None;
-                                }
-                            }
-                        }
-                    }
-                }
-                Work::Session(opening) => {
-                    if let Some(reply) = self.session(opening) {
-                        released.push(Released::Session(reply));
-                    }
-                    if !self.in_transaction() {
-                        self.run_again(released);
-                        return None;
-                    }
-                }
+                settled.push(Settled::Unit(unit, outcome));
             }
-            if released.len() >= GROUP_UNITS || began.elapsed() >= GROUP_AGE {
+            if settled.len() >= GROUP_UNITS || began.elapsed() >= GROUP_AGE {
                 break;
             }
-            current = self.queue.try_recv().ok();
+            match self.queue.try_recv() {
+                Ok(Work::Unit(unit)) => current = Some(unit),
+                other => next = other.ok(),
+            }
         }
-        self.commit(released);
-        carried
+        self.commit(settled);
+        next
     }
 
-    /// Runs one unit inside the open group. On an error the group is as it was before, unless SQLite has rolled the
-    /// whole transaction back, which [`in_transaction`](Self::in_transaction) tells.
-    fn unit(&self, unit: &Unit) -> Result<Vec<Answer>> {
-        let connection = self.connection()?;
-        connection.control("SAVEPOINT unit")?;
-        let outcome = unit
-            .steps
-            .iter()
-            .map(|step| connection.run(step, unit.want))
-            .collect::<Result<Vec<_>>>()
-            .and_then(|answers| release(connection).map(|()| answers));
-        if outcome.is_err() && connection.in_transaction() {
-            connection.control("ROLLBACK TO unit; RELEASE unit")?;
+    /// Runs one unit inside the open group. After an error the group is as it was before, or gone as a whole, which
+    /// [`in_transaction`](Self::in_transaction) tells.
+    fn unit(&mut self, unit: &Unit) -> Result<Vec<Answer>> {
+        self.holder.set(Holding::Caller(Instant::now(), unit.location));
+        let outcome = self.connection().and_then(|connection| {
+            let deadline = Instant::now() + self.unit_max_age;
+            let watching = connection.interrupt().watch(&unit.ticket, Some(deadline));
+            connection.control("SAVEPOINT unit")?;
+            let answers: Result<Vec<_>> = unit.steps.iter().map(|step| connection.run(step, unit.want)).collect();
+            drop(watching);
+            match answers.and_then(|answers| release(connection).map(|()| answers)) {
+                Err(Error::Cancelled) if Instant::now() >= deadline => Err(Error::query(
+                    QueryErrorKind::Timeout,
+                    "it ran longer than session_max_age allows and was stopped; divide the work",
+                )),
+                outcome => outcome,
+            }
+        });
+        self.holder.set(Holding::Nobody);
+        if let Err(error) = &outcome {
+            self.take_back_unit(breaks_connection(error));
         }
         outcome
     }
 
     /// Serves a session inside the open group. Gives back whom to answer after the COMMIT, if it is to be committed.
-    fn session(&self, opening: Opening) -> Option<Reply<()>> {
+    fn session(&mut self, opening: Opening) -> Option<Reply<()>> {
         let Opening { ticket, opened, request } = opening;
         if !ticket.take() {
             return None;
         }
-        let connection =
-            match self.connection().and_then(|connection| connection.control("SAVEPOINT unit").map(|()| connection)) {
-                Ok(connection) => connection,
-                Err(error) => {
-                    let _ = opened.send(Err(error));
-                    return None;
-                }
-            };
-        self.holder.set(Holding::Session(Instant::now(), request.location));
+        let connection = match self.connection().and_then(|connection| {
+            connection.control("SAVEPOINT unit")?;
+            Ok(connection)
+        }) {
+            Ok(connection) => connection,
+            Err(error) => {
+                let _ = opened.send(Err(error));
+                return None;
+            }
+        };
+        self.holder.set(Holding::Caller(Instant::now(), request.location));
         let end = match opened.send(Ok(())) {
-            Ok(()) => SessionService::new(connection, request, self.session_max_age).serve(),
+            Ok(()) => SessionService::new(connection, request).serve(),
             Err(_) => SessionEnd::Rollback(None),
         };
         self.holder.set(Holding::Nobody);
-        let roll_back = || {
-            if !connection.in_transaction() {
-                return Ok(());
-            }
-            connection.control("ROLLBACK TO unit; RELEASE unit")
-        };
         match end {
             SessionEnd::Commit(reply) => match release(connection) {
-                Ok(()) => Some(reply),
+                Ok(()) => return Some(reply),
                 Err(error) => {
-                    let error = roll_back().err().unwrap_or(error);
+                    self.take_back_unit(breaks_connection(&error));
                     let _ = reply.send(Err(error));
-                    None
                 }
             },
             SessionEnd::Rollback(reply) => {
-                let outcome = roll_back();
+                self.take_back_unit(false);
                 if let Some(reply) = reply {
-                    let _ = reply.send(outcome);
+                    let _ = reply.send(Ok(()));
                 }
-                None
             }
-            SessionEnd::Lost => None,
+            SessionEnd::Lost => {}
+            SessionEnd::Broken => self.take_back_unit(true),
+        }
+        None
+    }
+
+    /// Undoes the unit that has just failed: to its savepoint, or, when that is not possible, with its whole group.
+    fn take_back_unit(&mut self, broken: bool) {
+        if broken {
+            // SQLCipher stays in its error state once it has met a damaged page: only a new connection is good.
+            self.connection = None;
+        } else if self.in_transaction() {
+            let undone = self.connection().and_then(|connection| connection.control("ROLLBACK TO unit; RELEASE unit"));
+            if let Err(error) = undone {
+                tracing::error!(error = %error, "a failed unit could not be taken back alone; its group is run again");
+                self.roll_back();
+            }
         }
     }
 
     fn begin(&mut self) -> Result<()> {
         if self.connection.is_none() {
-            self.connection = Some(self.opener.open(Role::Writer, Interrupt::new())?);
+            self.connection = Some(self.opener.open(Role::Writer)?);
         }
-        if let Some(watch) = &self.watch {
-            watch.check()?;
-        }
+        self.opener.check_place()?;
         self.holder.set(Holding::OtherProcess);
         let begun = self.connection()?.control("BEGIN IMMEDIATE");
         self.holder.set(Holding::Nobody);
@@ -240,63 +258,55 @@ impl Writer {
     }
 
     /// Commits the group and answers its units.
-    fn commit(&mut self, released: Vec<Released>) {
-        let moved = self.watch.as_ref().and_then(|watch| watch.check().err());
-        let outcome = match (moved, self.connection()) {
-            (None, Ok(connection)) => connection.control("COMMIT"),
-            (Some(error), _) | (_, Err(error)) => Err(error),
-        };
-        match outcome {
+    fn commit(&mut self, settled: Vec<Settled>) {
+        let outcome = self.opener.check_place().and_then(|()| self.connection()?.control("COMMIT"));
+        let error = match outcome {
             Ok(()) => {
-                self.counters.group_committed(released.len());
-                for released in released {
-                    released.answer(Ok(()));
-                }
+                self.counters.group_committed(settled.iter().filter(|settled| settled.has_succeeded()).count());
+                return settled.into_iter().for_each(|settled| settled.answer(Ok(())));
             }
             Err(error) if error.query_kind() == Some(QueryErrorKind::Io) => {
                 // The log may or may not hold the commit, and the connection does not know it either.
                 tracing::error!(error = %error, "a commit failed with a disk error: its outcome is unknown");
                 self.connection = None;
-                let unknown = Error::CommitUnknown { source: Some(Arc::new(error)) };
-                for released in released {
-                    released.answer(Err(unknown.clone()));
-                }
+                Error::CommitUnknown { source: Some(Arc::new(error)) }
             }
             Err(error) => {
                 self.roll_back();
                 // A file that was moved away will not come back for one unit alone.
-                if released.len() > 1 && !matches!(error, Error::Connection { .. }) {
-                    return self.run_again(released);
+                if settled.len() > 1 && !matches!(error, Error::Connection { .. }) {
+                    return self.run_again(settled);
                 }
-                for released in released {
-                    released.answer(Err(error.clone()));
-                }
+                error
             }
+        };
+        for settled in settled {
+            settled.answer(Err(error.clone()));
         }
     }
 
     /// After the whole group was rolled back for one unit's fault: the others get a transaction each.
     ///
     /// A session cannot be run again by the engine; its holder is told that the same work may succeed.
-    fn run_again(&mut self, released: Vec<Released>) {
-        if self.in_transaction() {
-            self.roll_back();
-        }
-        let mut again: VecDeque<Released> = released.into();
-        while let Some(released) = again.pop_front() {
-            match released {
-                Released::Session(reply) => {
+    fn run_again(&mut self, settled: Vec<Settled>) {
+        for settled in settled {
+            match settled {
+                Settled::Session(reply) => {
                     let _ = reply.send(Err(Error::query(
                         QueryErrorKind::Serialization,
                         "another unit of the same commit made the engine roll it back as a whole",
                     )));
                 }
-                Released::Unit(unit, _) => match self.begin().and_then(|()| self.unit(&unit)) {
-                    Ok(answers) => self.commit(vec![Released::Unit(unit, answers)]),
-                    Err(error) => {
+                Settled::Unit(unit, _) => match self.begin() {
+                    Ok(()) => {
+                        let outcome = self.unit(&unit);
                         if self.in_transaction() {
-                            self.roll_back();
+                            self.commit(vec![Settled::Unit(unit, outcome)]);
+                        } else {
+                            let _ = unit.reply.send(outcome);
                         }
+                    }
+                    Err(error) => {
                         let _ = unit.reply.send(Err(error));
                     }
                 },
@@ -335,34 +345,21 @@ fn release(connection: &Connection) -> Result<()> {
     connection.control("RELEASE unit")
 }
 
-impl Released {
-    fn answer(self, outcome: Result<()>) {
-        // A caller that has gone meanwhile does not hear of it; the write stays.
-        match self {
-            Released::Unit(unit, answers) => {
-                let _ = unit.reply.send(outcome.map(|()| answers));
-            }
-            Released::Session(reply) => {
-                let _ = reply.send(outcome);
-            }
-        }
+impl Settled {
+    fn has_succeeded(&self) -> bool {
+        !matches!(self, Settled::Unit(_, Err(_)))
     }
-}
 
-fn refuse(work: Work, error: Error) {
-    match work {
-        Work::Unit(unit) => {
-            if unit.ticket.take() {
-                let _ = unit.reply.send(Err(error));
+    /// Answers with the commit's outcome, or with the unit's own error. A caller that has gone meanwhile does not hear of
+    /// it; the write stays.
+    fn answer(self, committed: Result<()>) {
+        match self {
+            Settled::Unit(unit, outcome) => {
+                let _ = unit.reply.send(committed.and(outcome));
             }
-        }
-        Work::Session(opening) => {
-            if opening.ticket.take() {
-                let _ = opening.opened.send(Err(error));
+            Settled::Session(reply) => {
+                let _ = reply.send(committed);
             }
-        }
-        Work::Close(reply) => {
-            let _ = reply.send(Ok(()));
         }
     }
 }

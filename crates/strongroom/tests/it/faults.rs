@@ -126,7 +126,7 @@ async fn a_file_moved_deleted_or_replaced_while_open_is_noticed_before_a_write_i
         assert!(matches!(&at_read, Error::Connection { .. }), "{case}: {at_read}");
         if case != "deleted" {
             std::fs::rename(&aside, place.path()).unwrap();
-            // Put back, it goes on: nothing was written meanwhile.
+            // Put back, it goes on: nothing was written meanwhile, and no reader was bound to the other file.
             db.execute("INSERT INTO entry (id) VALUES (4)", params![]).await.unwrap();
             assert_eq!(count(&db).await, 2);
         }
@@ -146,4 +146,57 @@ async fn another_processes_lock_is_waited_for_and_then_named() {
     drop(holding);
     other.execute("INSERT INTO entry (id) VALUES (1)", params![]).await.unwrap();
     assert_eq!(count(&one).await, 1);
+}
+
+#[tokio::test]
+async fn a_process_that_ends_right_after_its_last_statement_ends_in_order() {
+    // SQLCipher gives its state away when the process ends; a connection that is just being closed must not need it.
+    let place = Place::new();
+    for round in 0..40 {
+        let child = Command::new(std::env::current_exe().unwrap())
+            .args(["--exact", "faults::child_that_ends_at_once"])
+            .env("STRONGROOM_CHILD", place.path())
+            .output()
+            .unwrap();
+        assert!(child.status.success(), "round {round}: {:?}", child.status);
+    }
+}
+
+/// What the one above starts in a process of its own; does nothing otherwise.
+#[test]
+fn child_that_ends_at_once() {
+    let Some(path) = std::env::var_os("STRONGROOM_CHILD") else { return };
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    runtime.block_on(async {
+        let key = KeySource::literal(RAW_KEY);
+        let db = Config::sqlite(path).key(key).pool_min_size(10).connect().await.unwrap();
+        db.execute("CREATE TABLE IF NOT EXISTS t (id INTEGER)", params![]).await.unwrap();
+        db.fetch_all("SELECT id FROM t", params![]).await.unwrap();
+    });
+    std::process::exit(0);
+}
+
+#[tokio::test]
+async fn opening_behind_another_processes_lock_is_bounded_for_every_caller() {
+    let place = Place::new();
+    let db = place.open().await;
+    create_entry(&db).await;
+    db.close().await.unwrap();
+    // Another program in its exclusive mode, on the plain file format of locks.
+    let locking = rusqlite::Connection::open(place.path()).unwrap();
+    locking
+        .execute_batch(&format!("PRAGMA key = \"{RAW_KEY}\"; PRAGMA locking_mode = EXCLUSIVE; BEGIN EXCLUSIVE"))
+        .unwrap();
+    let late = place.config().acquire_timeout(Duration::from_secs(1)).open().unwrap();
+    let began = std::time::Instant::now();
+    let callers: Vec<_> = (0..5)
+        .map(|_| {
+            let late = late.clone();
+            tokio::spawn(async move { late.fetch_one("SELECT 1", params![]).await })
+        })
+        .collect();
+    for caller in callers {
+        assert!(caller.await.unwrap().is_err());
+    }
+    assert!(began.elapsed() < Duration::from_secs(3), "{:?}", began.elapsed());
 }

@@ -139,6 +139,24 @@ async fn a_full_disk_fails_the_unit_that_is_too_large_and_keeps_the_others() {
 }
 
 #[tokio::test]
+async fn an_error_that_comes_from_a_neighbours_row_is_answered_only_if_that_row_is_stored() {
+    let Some(disk) = SmallDisk::mount("4m") else { return };
+    let db = disk.config().connect().await.unwrap();
+    db.execute("CREATE TABLE blob (id INTEGER PRIMARY KEY, content BLOB)", params![]).await.unwrap();
+    // The first one's row fits into memory and not onto the disk; the second one collides with it, as long as it is there.
+    let insert = "INSERT INTO blob (id, content) VALUES ($1, $2)";
+    let writes = vec![
+        write(&db, insert, params![1, vec![7_u8; 6 * 1024 * 1024]]),
+        write(&db, insert, params![1, vec![7_u8; 10]]),
+    ];
+    let outcomes = in_one_group(&db, writes).await;
+    assert_eq!(outcomes[0].as_ref().unwrap_err().query_kind(), Some(strongroom::QueryErrorKind::Full));
+    assert!(outcomes[1].is_ok(), "{outcomes:?}");
+    assert_eq!(db.fetch_value::<i64>("SELECT count(*) FROM blob", params![]).await.unwrap(), Some(1));
+    db.close().await.unwrap();
+}
+
+#[tokio::test]
 async fn many_callers_at_once_lose_and_double_nothing() {
     let place = Place::new();
     let db = database(&place).await;

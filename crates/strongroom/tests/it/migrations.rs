@@ -99,3 +99,35 @@ async fn a_migration_that_tries_transaction_control_is_refused() {
     let error = Config::memory().migrations(&CONTROL).connect().await.unwrap_err();
     assert!(matches!(error, Error::Migration { .. }));
 }
+
+#[tokio::test]
+async fn a_list_out_of_order_and_a_migration_without_steps_are_refused_before_anything_is_opened() {
+    static GAP: Migrations = Migrations::new(&[Migration::new(2, "second", STEPS)]);
+    static NOTHING: Migrations = Migrations::new(&[Migration::new(1, "nothing", "CREATE TABLE t (id) -- step: no")]);
+    static EMPTY: Migrations = Migrations::new(&[Migration::new(1, "empty", "-- step: one\n\n-- step: two\nSELECT 1")]);
+    for (migrations, expected) in [
+        (&GAP, "migration 2 (second) stands where version 1 is expected"),
+        (&NOTHING, "migration 1 (nothing) has no line `-- step: …`"),
+        (&EMPTY, "migration 1 (empty), step one, is empty"),
+    ] {
+        let place = Place::new();
+        let error = place.config().migrations(migrations).connect().await.unwrap_err();
+        assert!(error.to_string().contains(expected), "{error}");
+        assert!(!place.path().exists());
+    }
+}
+
+#[tokio::test]
+async fn a_step_that_takes_longer_than_a_session_may_is_not_cut_off() {
+    static SLOW: Migrations = Migrations::new(&[Migration::new(
+        1,
+        "slow",
+        "-- step: slow
+         CREATE TABLE slow AS WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < 30000000)
+         SELECT count(*) AS n FROM n",
+    )]);
+    let place = Place::new();
+    let config = place.config().session_max_age(std::time::Duration::from_secs(1)).migrations(&SLOW);
+    let db = config.connect().await.unwrap();
+    assert!(db.table_exists("slow").await.unwrap());
+}

@@ -237,30 +237,25 @@ async fn a_session_kept_beyond_its_transaction_answers_session_ended() {
 }
 
 #[tokio::test]
-async fn transaction_does_the_work_again_after_a_conflict_and_only_then() {
-    // A conflict needs another unit of the same group that makes SQLite roll back everything: a session that has asked
-    // for its commit, and OR ROLLBACK right behind it.
+async fn transaction_takes_effect_once_beside_work_that_rolls_back_and_is_not_done_again_for_an_ordinary_error() {
+    // Whatever stands next to a transaction in the writer's queue, each one takes effect once.
     let place = Place::new();
     let db = place.open().await;
     create_entry(&db).await;
     db.execute(INSERT, params![0, "taken"]).await.unwrap();
-    let attempts = Arc::new(AtomicU32::new(0));
     for round in 0..200 {
         let spoiler = db.clone();
         let spoil = tokio::spawn(async move {
             spoiler.execute("INSERT OR ROLLBACK INTO entry (id, text) VALUES (0, 'again')", params![]).await
         });
-        let attempts = Arc::clone(&attempts);
-        db.transaction(move |mut session| {
-            attempts.fetch_add(1, Ordering::Relaxed);
-            async move { session.execute(INSERT, params![round + 1, format!("{round}")]).await }
+        db.transaction(move |mut session| async move {
+            session.execute(INSERT, params![round + 1, format!("{round}")]).await
         })
         .await
         .unwrap();
         assert!(spoil.await.unwrap().unwrap_err().is_unique_violation());
     }
     assert_eq!(count(&db).await, 201);
-    assert!(attempts.load(Ordering::Relaxed) >= 200);
 
     let failures = Arc::new(AtomicU32::new(0));
     let seen = Arc::clone(&failures);
@@ -366,4 +361,120 @@ async fn a_write_whose_caller_is_gone_before_its_turn_is_not_run() {
         drop(session);
         assert_eq!(count(&db).await, 0);
     }
+}
+
+#[tokio::test]
+async fn a_stream_in_a_session_follows_the_rules_of_its_statements() {
+    for (db, _place) in both().await {
+        db.execute(INSERT, params![0, "taken"]).await.unwrap();
+        // A failure fails the session.
+        let mut session = db.session().await.unwrap();
+        let failing = "INSERT INTO entry (id) VALUES (0) RETURNING id";
+        assert!(session.fetch(failing, params![]).next().await.unwrap().unwrap_err().is_unique_violation());
+        assert!(matches!(session.commit().await, Err(Error::Transaction { .. })));
+        // One that rolls the whole transaction back ends the session, and nothing runs outside of it.
+        let mut session = db.session().await.unwrap();
+        session.execute(INSERT, params![1, "a"]).await.unwrap();
+        let rolling_back = "INSERT OR ROLLBACK INTO entry (id) VALUES (0) RETURNING id";
+        assert!(session.fetch(rolling_back, params![]).next().await.unwrap().is_err());
+        assert!(session.execute(INSERT, params![2, "b"]).await.is_err());
+        assert!(session.commit().await.is_err());
+        assert_eq!(count(&db).await, 1);
+        // A write is run to its end although only its first row is read.
+        let mut session = db.session().await.unwrap();
+        let mut rows = session.fetch("INSERT INTO entry (id) VALUES (3), (4), (5) RETURNING id", params![]);
+        assert_eq!(rows.next().await.unwrap().unwrap().get::<i64>(0).unwrap(), 3);
+        drop(rows);
+        session.commit().await.unwrap();
+        assert_eq!(count(&db).await, 4);
+        // A read session refuses it.
+        let mut view = db.read_session().await.unwrap();
+        let error = view.fetch("DELETE FROM entry RETURNING id", params![]).next().await.unwrap().unwrap_err();
+        assert_eq!(error.query_kind(), Some(QueryErrorKind::ReadOnly));
+        drop(view);
+        assert_eq!(count(&db).await, 4);
+    }
+}
+
+#[tokio::test]
+async fn a_session_kept_by_work_that_failed_cannot_be_committed() {
+    for (db, _place) in both().await {
+        let kept = Arc::new(std::sync::Mutex::new(None));
+        let keep = Arc::clone(&kept);
+        let failed = db
+            .transaction(move |mut session| {
+                let keep = Arc::clone(&keep);
+                async move {
+                    session.execute(INSERT, params![1, "a"]).await?;
+                    *keep.lock().unwrap() = Some(session);
+                    Err::<(), _>(Error::NoRow)
+                }
+            })
+            .await;
+        assert!(matches!(failed, Err(Error::NoRow)));
+        let session = kept.lock().unwrap().take().unwrap();
+        assert!(matches!(session.commit().await, Err(Error::SessionEnded)));
+        assert_eq!(count(&db).await, 0);
+    }
+}
+
+const ENDLESS: &str = "WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n) SELECT count(*) FROM n";
+
+#[tokio::test]
+async fn whatever_runs_for_a_caller_that_goes_away_is_stopped() {
+    for (db, _place) in both().await {
+        let insert = format!("INSERT INTO entry (id) {ENDLESS}");
+        let brief = Duration::from_millis(50);
+        assert!(tokio::time::timeout(brief, db.fetch_one(ENDLESS, params![])).await.is_err());
+        assert!(tokio::time::timeout(brief, db.execute(&insert, params![])).await.is_err());
+        let in_session = async {
+            let mut session = db.session().await?;
+            session.fetch_one(ENDLESS, params![]).await
+        };
+        assert!(tokio::time::timeout(brief, in_session).await.is_err());
+        let transaction =
+            db.transaction(|mut session| async move { session.fetch_one(ENDLESS, params![]).await.map(drop) });
+        assert!(tokio::time::timeout(brief, transaction).await.is_err());
+        // Would wait for 30 s, and then name the holder, if one of them still ran.
+        let free = tokio::time::timeout(Duration::from_secs(5), db.execute(INSERT, params![1, "a"])).await;
+        free.expect("the writer is free").unwrap();
+        assert_eq!(count(&db).await, 1);
+    }
+}
+
+#[tokio::test]
+async fn a_statement_that_runs_longer_than_allowed_is_stopped_and_named_to_who_waits() {
+    for (db, place) in both().await {
+        drop(db);
+        let config = place.as_ref().map_or_else(Config::memory, Place::config);
+        let second = Duration::from_secs(1);
+        let db = config.acquire_timeout(second).session_max_age(Duration::from_secs(2)).connect().await.unwrap();
+        let endless = db.clone();
+        let create = format!("CREATE TABLE t AS {ENDLESS}");
+        let endless = tokio::spawn(async move { (line!(), endless.execute(&create, params![]).await) });
+        tokio::time::sleep(Duration::from_millis(100)).await;
+        let waiting = db.execute("CREATE TABLE other (id INTEGER)", params![]).await.unwrap_err();
+        let (line, outcome) = endless.await.unwrap();
+        assert!(waiting.to_string().contains(&format!("sessions.rs:{line}")), "{waiting}");
+        assert_eq!(outcome.unwrap_err().query_kind(), Some(QueryErrorKind::Timeout));
+    }
+}
+
+#[tokio::test]
+async fn a_stream_that_is_forgotten_ends_at_the_maximum_age_and_gives_its_reader_back() {
+    let place = Place::new();
+    let db = place.config().session_max_age(Duration::from_secs(1)).connect().await.unwrap();
+    let sql = "WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < 10000000) SELECT i FROM n";
+    let mut forgotten = db.fetch(sql, params![]);
+    forgotten.next().await.unwrap().unwrap();
+    tokio::time::sleep(Duration::from_millis(500)).await;
+    assert!(db.stats().oldest_reader.unwrap() > Duration::from_millis(400));
+    tokio::time::sleep(Duration::from_millis(800)).await;
+    assert_eq!((db.stats().readers_busy, db.stats().oldest_reader), (0, None));
+    let error = loop {
+        if let Err(error) = forgotten.next().await.expect("the error comes before the end") {
+            break error;
+        }
+    };
+    assert!(matches!(error, Error::SessionExpired { .. }), "{error}");
 }

@@ -1,9 +1,9 @@
 //! The writer: one thread that owns the one writing connection, and the group commit.
 //!
 //! Terms: a *unit* is what takes effect together (a statement, a batch, a session). A *group* is the units that share one
-//! transaction and so one durable COMMIT. Each unit is a savepoint of the group: it can fail alone. A unit that is
-//! *settled* waits for the group's COMMIT; only then is its caller answered, even when it failed, because what it failed
-//! of may be another unit's row that is not stored yet.
+//! transaction and so one durable COMMIT. The first unit of a group is the whole transaction so far; each further one is a
+//! savepoint and can fail alone. A unit that is *settled* waits for the group's COMMIT; only then is its caller answered,
+//! even when it failed, because what it failed of may be another unit's row that is not stored yet.
 
 use std::panic::Location;
 use std::sync::mpsc::Receiver;
@@ -22,6 +22,10 @@ const GROUP_UNITS: usize = 512;
 
 /// No further unit joins a group that is older: bounds how long a settled unit waits for strangers' work.
 const GROUP_AGE: Duration = Duration::from_millis(5);
+
+/// A unit of more executions than this begins a group of its own, where it needs no savepoint: within one, SQLite walks the
+/// list of all pages changed so far at the end of every statement, so that a large unit would take quadratic time.
+const LARGE_UNIT: usize = 64;
 
 /// Work for the writer, in the order of arrival.
 pub(crate) enum Work {
@@ -99,62 +103,50 @@ impl Writer {
         while let Some(work) = next.take().or_else(|| self.queue.recv().ok()) {
             next = match work {
                 Work::Close => return,
-                Work::Session(opening) => {
-                    self.session_group(opening);
-                    None
-                }
-                Work::Unit(unit) => self.group(unit),
+                work => self.group(work),
             };
         }
     }
 
-    /// A group that a session begins: it lasts as long as its holder thinks, so nothing is before it in its group.
-    fn session_group(&mut self, opening: Opening) {
+    /// Runs a group that begins with `first`, and commits it. Gives back work that must not join it.
+    fn group(&mut self, first: Work) -> Option<Work> {
         if let Err(error) = self.begin() {
-            if opening.ticket.take() {
-                let _ = opening.opened.send(Err(error));
-            }
-            return;
-        }
-        let settled = self.session(opening).map(Settled::Session);
-        if self.in_transaction() {
-            self.commit(settled.into_iter().collect());
-        }
-    }
-
-    /// Runs a group of statements and batches, beginning with `first`, and commits it. Gives back work that must not
-    /// join it.
-    fn group(&mut self, first: Unit) -> Option<Work> {
-        if let Err(error) = self.begin() {
-            if first.ticket.take() {
-                let _ = first.reply.send(Err(error));
-            }
+            first.refuse(error);
             return None;
         }
         let began = Instant::now();
         let mut settled = Vec::new();
         let mut current = Some(first);
         let mut next = None;
-        while let Some(unit) = current.take() {
-            if unit.ticket.take() {
-                let outcome = self.unit(&unit);
-                if !self.in_transaction() {
-                    // The unit is at fault, and has taken the others' work along.
-                    self.counters.unit_failed();
-                    let _ = unit.reply.send(outcome);
-                    self.run_again(settled);
-                    return None;
+        while let Some(work) = current.take() {
+            match work {
+                Work::Unit(unit) if unit.ticket.take() => {
+                    let outcome = self.unit(&unit, settled.is_empty());
+                    if outcome.is_err() {
+                        self.counters.unit_failed();
+                    }
+                    if !self.in_transaction() {
+                        // The unit is at fault, and has taken the others' work along.
+                        let _ = unit.reply.send(outcome);
+                        self.run_again(settled);
+                        return None;
+                    }
+                    settled.push(Settled::Unit(unit, outcome));
                 }
-                if outcome.is_err() {
-                    self.counters.unit_failed();
+                Work::Session(opening) => {
+                    settled.extend(self.session(opening).map(Settled::Session));
+                    if !self.in_transaction() {
+                        return None;
+                    }
                 }
-                settled.push(Settled::Unit(unit, outcome));
+                Work::Unit(_) | Work::Close => {}
             }
             if settled.len() >= GROUP_UNITS || began.elapsed() >= GROUP_AGE {
                 break;
             }
             match self.queue.try_recv() {
-                Ok(Work::Unit(unit)) => current = Some(unit),
+                Ok(Work::Unit(unit)) if !unit.is_large() => current = Some(Work::Unit(unit)),
+                // A session lasts as long as its holder thinks: whoever was settled before does not wait for it.
                 other => next = other.ok(),
             }
         }
@@ -164,83 +156,77 @@ impl Writer {
 
     /// Runs one unit inside the open group. After an error the group is as it was before, or gone as a whole, which
     /// [`in_transaction`](Self::in_transaction) tells.
-    fn unit(&mut self, unit: &Unit) -> Result<Vec<Answer>> {
+    fn unit(&mut self, unit: &Unit, is_first: bool) -> Result<Vec<Answer>> {
         self.holder.set(Holding::Caller(Instant::now(), unit.location));
         let outcome = self.connection().and_then(|connection| {
             let deadline = Instant::now() + self.unit_max_age;
             let watching = connection.interrupt().watch(&unit.ticket, Some(deadline));
-            connection.control("SAVEPOINT unit")?;
+            if !is_first {
+                connection.control("SAVEPOINT unit")?;
+            }
             let answers: Result<Vec<_>> = unit.steps.iter().map(|step| connection.run(step, unit.want)).collect();
             drop(watching);
-            match answers.and_then(|answers| release(connection).map(|()| answers)) {
+            let answers = match answers {
                 Err(Error::Cancelled) if Instant::now() >= deadline => Err(Error::query(
                     QueryErrorKind::Timeout,
                     "it ran longer than session_max_age allows and was stopped; divide the work",
                 )),
                 outcome => outcome,
+            }?;
+            check_deferred(connection)?;
+            if !is_first {
+                connection.control("RELEASE unit")?;
             }
+            Ok(answers)
         });
         self.holder.set(Holding::Nobody);
-        if let Err(error) = &outcome {
-            self.take_back_unit(breaks_connection(error));
+        match &outcome {
+            // SQLCipher stays in its error state once it has met a damaged page: only a new connection is good.
+            Err(error) if breaks_connection(error) => self.connection = None,
+            Err(_) if is_first => self.roll_back(),
+            Err(_) if self.in_transaction() => {
+                let undone =
+                    self.connection().and_then(|connection| connection.control("ROLLBACK TO unit; RELEASE unit"));
+                if let Err(error) = undone {
+                    tracing::error!(error = %error, "a failed unit could not be taken back alone; its group is run again");
+                    self.roll_back();
+                }
+            }
+            _ => {}
         }
         outcome
     }
 
-    /// Serves a session inside the open group. Gives back whom to answer after the COMMIT, if it is to be committed.
+    /// Serves a session as the first unit of the open group. Gives back whom to answer after the COMMIT, if it is to be
+    /// committed; else nothing of it is left, and no transaction is open.
     fn session(&mut self, opening: Opening) -> Option<Reply<()>> {
         let Opening { ticket, opened, request } = opening;
-        if !ticket.take() {
-            return None;
-        }
-        let connection = match self.connection().and_then(|connection| {
-            connection.control("SAVEPOINT unit")?;
-            Ok(connection)
-        }) {
-            Ok(connection) => connection,
-            Err(error) => {
-                let _ = opened.send(Err(error));
-                return None;
+        let end = match self.connection() {
+            Ok(connection) if ticket.take() && opened.send(Ok(())).is_ok() => {
+                self.holder.set(Holding::Caller(Instant::now(), request.location));
+                let end = SessionService::new(connection, request).serve();
+                self.holder.set(Holding::Nobody);
+                end
             }
+            _ => SessionEnd::Rollback(None),
         };
-        self.holder.set(Holding::Caller(Instant::now(), request.location));
-        let end = match opened.send(Ok(())) {
-            Ok(()) => SessionService::new(connection, request).serve(),
-            Err(_) => SessionEnd::Rollback(None),
-        };
-        self.holder.set(Holding::Nobody);
-        match end {
-            SessionEnd::Commit(reply) => match release(connection) {
+        let (reply, outcome) = match end {
+            SessionEnd::Commit(reply) => match self.connection().and_then(check_deferred) {
                 Ok(()) => return Some(reply),
-                Err(error) => {
-                    self.take_back_unit(breaks_connection(&error));
-                    let _ = reply.send(Err(error));
-                }
+                Err(error) => (Some(reply), Err(error)),
             },
-            SessionEnd::Rollback(reply) => {
-                self.take_back_unit(false);
-                if let Some(reply) = reply {
-                    let _ = reply.send(Ok(()));
-                }
+            SessionEnd::Rollback(reply) => (reply, Ok(())),
+            SessionEnd::Lost => (None, Ok(())),
+            SessionEnd::Broken => {
+                self.connection = None;
+                (None, Ok(()))
             }
-            SessionEnd::Lost => {}
-            SessionEnd::Broken => self.take_back_unit(true),
+        };
+        self.roll_back();
+        if let Some(reply) = reply {
+            let _ = reply.send(outcome);
         }
         None
-    }
-
-    /// Undoes the unit that has just failed: to its savepoint, or, when that is not possible, with its whole group.
-    fn take_back_unit(&mut self, broken: bool) {
-        if broken {
-            // SQLCipher stays in its error state once it has met a damaged page: only a new connection is good.
-            self.connection = None;
-        } else if self.in_transaction() {
-            let undone = self.connection().and_then(|connection| connection.control("ROLLBACK TO unit; RELEASE unit"));
-            if let Err(error) = undone {
-                tracing::error!(error = %error, "a failed unit could not be taken back alone; its group is run again");
-                self.roll_back();
-            }
-        }
     }
 
     fn begin(&mut self) -> Result<()> {
@@ -299,7 +285,7 @@ impl Writer {
                 }
                 Settled::Unit(unit, _) => match self.begin() {
                     Ok(()) => {
-                        let outcome = self.unit(&unit);
+                        let outcome = self.unit(&unit, true);
                         if self.in_transaction() {
                             self.commit(vec![Settled::Unit(unit, outcome)]);
                         } else {
@@ -314,7 +300,11 @@ impl Writer {
         }
     }
 
+    /// Undoes the open transaction, if there is one.
     fn roll_back(&mut self) {
+        if !self.in_transaction() {
+            return;
+        }
         let outcome = self.connection().and_then(|connection| connection.control("ROLLBACK"));
         if let Err(error) = outcome
             && self.in_transaction()
@@ -334,15 +324,39 @@ impl Writer {
     }
 }
 
-/// Ends a unit's savepoint, if nothing in it would make the group's COMMIT fail.
-fn release(connection: &Connection) -> Result<()> {
+/// A deferred foreign key that is still violated would make the group's COMMIT fail for everyone.
+fn check_deferred(connection: &Connection) -> Result<()> {
     if connection.deferred_violations()? {
         return Err(Error::query(
             QueryErrorKind::ForeignKey,
             "FOREIGN KEY constraint failed: a deferred reference has no target at the end of the unit",
         ));
     }
-    connection.control("RELEASE unit")
+    Ok(())
+}
+
+impl Work {
+    fn refuse(self, error: Error) {
+        match self {
+            Work::Unit(unit) => {
+                if unit.ticket.take() {
+                    let _ = unit.reply.send(Err(error));
+                }
+            }
+            Work::Session(opening) => {
+                if opening.ticket.take() {
+                    let _ = opening.opened.send(Err(error));
+                }
+            }
+            Work::Close => {}
+        }
+    }
+}
+
+impl Unit {
+    fn is_large(&self) -> bool {
+        self.steps.iter().map(|step| step.params.as_slice().len()).sum::<usize>() > LARGE_UNIT
+    }
 }
 
 impl Settled {

@@ -22,7 +22,8 @@ impl PublicKey {
     pub fn from_spki(der: &[u8]) -> Option<PublicKey> {
         let key = PKey::public_key_from_der(der).ok();
         drain_errors();
-        key.map(PublicKey)
+        // A DSA key that inherits its parameters from its issuer's certificate (RFC 3279 section 2.3.2) has no size.
+        key.filter(|key| key.bits() > 0).map(PublicKey)
     }
 }
 

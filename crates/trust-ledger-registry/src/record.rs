@@ -14,9 +14,9 @@ mod finding;
 mod status;
 
 pub use finding::Finding;
-pub use status::{Status, UnknownStatus};
 pub(crate) use finding::weak_column;
 pub(crate) use status::{ON_HOLD, REVOKED};
+pub use status::{Status, UnknownStatus};
 
 /// A certificate as the ledger holds it, without its DER.
 ///

@@ -24,8 +24,9 @@ mod page;
 mod plans;
 mod register;
 mod resolve;
-mod revoke;
+mod revocation_lists;
 mod revocations;
+mod revoke;
 mod row;
 
 pub use annotate::Annotated;
@@ -38,7 +39,7 @@ pub use filter::Filter;
 pub(crate) use issuers::issuer_made_known;
 pub use list::{ListPage, MAX_PAGE, Page};
 pub use revocations::{RecordedRevocations, RevocationEntry};
-pub use revoke::{Lift, Revoke, RevocationRequest, RevocationTarget};
+pub use revoke::{Lift, RevocationRequest, RevocationTarget, Revoke};
 
 /// The register of certificates.
 ///

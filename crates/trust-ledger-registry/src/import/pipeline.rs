@@ -169,11 +169,7 @@ impl<'a> Pipeline<'a> {
 }
 
 /// Takes certificates apart and registers those that are some.
-async fn register(
-    registry: Registry,
-    annotations: Annotations,
-    found: Vec<(Position, Vec<u8>)>,
-) -> Result<Registered> {
+async fn register(registry: Registry, annotations: Annotations, found: Vec<(Position, Vec<u8>)>) -> Result<Registered> {
     let parse = move || {
         let mut registered = Registered { new: 0, known: 0, refused: Vec::new(), issuers: Vec::new() };
         let mut certificates = Vec::with_capacity(found.len());

@@ -20,6 +20,9 @@ enum Signer {
     Known(Uuid),
     /// No issuer with the key that it names is known.
     Unknown,
+    /// It names this known issuer's key, with which nothing can be checked (an unknown algorithm, DSA without
+    /// parameters).
+    Uncheckable(Uuid),
     /// It names the key of a known issuer, who did not sign it.
     Forged,
 }
@@ -37,6 +40,10 @@ impl Pipeline<'_> {
         };
         let issuer = match self.signer(&list, &der).await? {
             Signer::Known(issuer) => issuer,
+            Signer::Uncheckable(issuer) => {
+                self.summary.unchecked(position);
+                issuer
+            }
             Signer::Unknown => {
                 self.summary.unchecked(position);
                 self.registry.record_issuer(list.issuer(), list.authority_key_id()).await?
@@ -46,6 +53,10 @@ impl Pipeline<'_> {
                 return Ok(());
             }
         };
+        if self.registry.has_list(issuer, &der).await? {
+            self.summary.revocations_known += list.entries().filter(Result::is_ok).count() as u64;
+            return Ok(());
+        }
         let source = self.source_of(position);
         let mut entries = Vec::with_capacity(TOGETHER);
         // In an indirect CRL, entries of several issuers follow each other.
@@ -77,11 +88,17 @@ impl Pipeline<'_> {
             }
             entries.push(recordable(entry));
         }
-        self.record(current_id, &mut entries, &source).await
+        self.record(current_id, &mut entries, &source).await?;
+        self.registry.note_list(issuer, &list, &der, &source).await
     }
 
     /// Records some revocations of one issuer and counts them.
-    pub(super) async fn record(&mut self, issuer: Uuid, entries: &mut Vec<RevocationEntry>, source: &str) -> Result<()> {
+    pub(super) async fn record(
+        &mut self,
+        issuer: Uuid,
+        entries: &mut Vec<RevocationEntry>,
+        source: &str,
+    ) -> Result<()> {
         if entries.is_empty() {
             return Ok(());
         }
@@ -103,6 +120,8 @@ impl Pipeline<'_> {
             _ => true,
         };
         let is_named = issuers.iter().any(|issuer| named(&issuer.key_id));
+        let uncheckable = issuers.iter().find(|issuer| named(&issuer.key_id) && issuer.key.is_none());
+        let uncheckable = uncheckable.map(|issuer| issuer.id);
         let der = der.clone();
         let check = move || {
             // It was taken apart before, so it can be again.
@@ -111,10 +130,11 @@ impl Pipeline<'_> {
         };
         let checked = tokio::task::spawn_blocking(check).await;
         let signer = checked.map_err(|_| Error::Worker { doing: "checking a CRL's signature" })?;
-        Ok(match signer {
-            Some(issuer) => Signer::Known(issuer.id),
-            None if is_named => Signer::Forged,
-            None => Signer::Unknown,
+        Ok(match (signer, uncheckable) {
+            (Some(issuer), _) => Signer::Known(issuer.id),
+            (None, Some(issuer)) => Signer::Uncheckable(issuer),
+            (None, None) if is_named => Signer::Forged,
+            (None, None) => Signer::Unknown,
         })
     }
 

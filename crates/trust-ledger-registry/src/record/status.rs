@@ -26,8 +26,7 @@ pub enum Status {
 
 impl Status {
     /// Every status a certificate can have.
-    pub const ALL: [Status; 5] =
-        [Status::Revoked, Status::OnHold, Status::Expired, Status::NotYetValid, Status::Valid];
+    pub const ALL: [Status; 5] = [Status::Revoked, Status::OnHold, Status::Expired, Status::NotYetValid, Status::Valid];
 
     /// The status as it is shown.
     pub fn as_str(self) -> &'static str {

@@ -47,7 +47,8 @@ impl Registry {
             "-- annotate, before\nSELECT owner, tags, note, category, source FROM certificate WHERE id = $1";
         const WRITE: &str = "-- annotate\n\
             UPDATE certificate SET owner = $2, tags = $3, note = $4, category = $5, source = $6 WHERE id = $1";
-        const REMOVE_TAG: &str = "-- annotate, remove tag\nDELETE FROM certificate_tag WHERE tag = $1 AND certificate = $2";
+        const REMOVE_TAG: &str =
+            "-- annotate, remove tag\nDELETE FROM certificate_tag WHERE tag = $1 AND certificate = $2";
         const ADD_TAG: &str = "-- annotate, add tag\n\
             INSERT INTO certificate_tag (tag, certificate) VALUES ($1, $2) ON CONFLICT DO NOTHING";
         let Some(row) = session.fetch_optional(READ, params![id]).await? else { return Ok(Annotated::NotFound) };

@@ -169,7 +169,8 @@ async fn not_yet_valid(session: &mut ReadSession, now: OffsetDateTime) -> Result
 }
 
 async fn by_category(session: &mut ReadSession) -> Result<Vec<(Category, u64)>> {
-    const SQL: &str = "-- counts by category\nSELECT category, sum(n) FROM certificate_count GROUP BY 1 HAVING sum(n) > 0";
+    const SQL: &str =
+        "-- counts by category\nSELECT category, sum(n) FROM certificate_count GROUP BY 1 HAVING sum(n) > 0";
     let category = |code: i64| {
         category_of(code).ok_or_else(|| Error::Damaged { what: "category", object: format!("a count of code {code}") })
     };

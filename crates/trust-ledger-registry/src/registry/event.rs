@@ -21,6 +21,7 @@ pub(super) mod action {
     pub(crate) const REVOCATION_RECORDED: &str = "revocation.recorded";
     pub(crate) const REVOCATION_CHANGED: &str = "revocation.changed";
     pub(crate) const REVOCATION_LIFTED: &str = "revocation.lifted";
+    pub(crate) const REVOCATION_LIST_RECORDED: &str = "revocation-list.recorded";
     pub(crate) const ISSUER_RESOLVED: &str = "issuer.resolved";
 }
 
@@ -37,7 +38,7 @@ pub struct Event {
     pub actor: String,
     /// What was done: `certificate.registered`, `certificate.annotated`, `certificate.deleted`, `revocation.recorded`,
     /// `revocation.changed` (a hold made final, a reason that became keyCompromise), `revocation.lifted`,
-    /// `issuer.resolved`.
+    /// `revocation-list.recorded`, `issuer.resolved`.
     pub action: String,
     /// What it was done to: a certificate's id, or an issuer's when the change is to several certificates or to a
     /// serial without one.
@@ -81,7 +82,9 @@ impl Registry {
     /// [`Error::Cursor`], [`Error::PageSize`], [`Error::Database`].
     pub async fn events(&self, filter: &EventFilter, page: &super::Page) -> Result<EventPage> {
         let limit = page.checked_limit()?;
-        let mut query = Query::new("-- events\nSELECT e.id, e.at, e.actor, e.action, e.object, e.before, e.after FROM event AS e WHERE 1 = 1");
+        let mut query = Query::new(
+            "-- events\nSELECT e.id, e.at, e.actor, e.action, e.object, e.before, e.after FROM event AS e WHERE 1 = 1",
+        );
         query.push_some(" AND e.object = $", filter.object);
         query.push_some(" AND e.action = $", filter.action.as_deref());
         query.push_some(" AND e.actor = $", filter.actor.as_deref());
@@ -132,7 +135,7 @@ impl EventRow {
 
     /// Only when the certificate it is about is there: its insert may have been refused.
     pub(super) const INSERT_FOR_CERTIFICATE: &str = "-- record event for certificate\n\
-        INSERT INTO event (id, at, actor, action, object, before, after) \
+        INSERT OR FAIL INTO event (id, at, actor, action, object, before, after) \
         SELECT $1, $2, $3, $4, $5, $6, $7 WHERE EXISTS (SELECT 1 FROM certificate AS c WHERE c.id = $5)";
 
     pub(super) fn params(&self) -> Params {

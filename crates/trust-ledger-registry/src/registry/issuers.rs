@@ -173,8 +173,7 @@ impl IssuerRow {
 
     /// The issuers that must have a row before the certificate has one.
     pub(super) fn required_by(certificate: &Certificate, identity: &Identity) -> impl Iterator<Item = IssuerRow> {
-        let resolved =
-            (certificate.is_ca() || identity.self_signed).then(|| IssuerRow::resolved_by(certificate));
+        let resolved = (certificate.is_ca() || identity.self_signed).then(|| IssuerRow::resolved_by(certificate));
         let unresolved = identity.tried.is_some().then(|| {
             let name = certificate.issuer();
             IssuerRow::unresolved(name.comparison_key(), name.text(), certificate.authority_key_id())

@@ -20,8 +20,9 @@ use crate::record::Record;
 /// Records on a page at most.
 pub const MAX_PAGE: u32 = 10_000;
 
-/// Matches of a range up to which sorting all of them is the quickest way to a page.
-const FEW: u32 = 10_000;
+/// One match in so many certificates is rare: at a million, sorting the matches is then as quick as meeting a page of
+/// them.
+const RARE: u32 = 30;
 
 /// Records fetched by one statement when their ids are known; its text has as many placeholders.
 const TOGETHER: usize = 100;
@@ -113,28 +114,36 @@ impl Registry {
         Ok(self.db.fetch_one(&sql, params).await?.get(0)?)
     }
 
-    /// A page of matches that an index has in another order. Few are sorted. Many are likely to be met soon in
-    /// the list's own order; where they are not, all are sorted after all.
+    /// A page of matches that an index has in another order. Where they are frequent, they are met soon in the list's own
+    /// order; where they are rare, sorting all of them is quick.
     async fn list_range(&self, filter: &Filter, window: Window) -> Result<Vec<Record>> {
         let wanted = window.limit.unwrap_or(MAX_PAGE);
         let mut session = self.db.read_session().await?;
-        let mut probe = Query::new("-- list probe\nSELECT count(*) FROM (SELECT 1 FROM (");
-        filter.ids(&mut probe, Window { limit: None, ..window });
-        probe.push(") AS matches LIMIT $) AS some", FEW + 1);
-        let (sql, params) = probe.into_parts();
-        let matches: u32 = session.fetch_one(&sql, params).await?.get(0)?;
-        if matches > FEW {
-            let ids = newest_that_fit(&mut session, filter, window).await?;
+        let mut look = wanted.saturating_mul(3);
+        for _ in 0..2 {
+            let ids = newest_that_fit(&mut session, filter, window, look).await?;
             if let Some(ids) = ids.get(..wanted as usize) {
                 return fetch_together(&mut session, ids, window.now).await;
             }
+            let found = u32::try_from(ids.len()).unwrap_or(u32::MAX);
+            if found <= look / RARE {
+                break;
+            }
+            // As many more as this share promises, and half of that again.
+            look = (u64::from(look) * u64::from(wanted) * 3 / u64::from(found) / 2).try_into().unwrap_or(u32::MAX);
         }
         let (sql, params) = page_query(filter, window);
         records_of(&session.fetch_all(&sql, params).await?, window.now)
     }
 
     /// A page of what only reading every name can find.
-    async fn list_by_scan(&self, filter: &Filter, pattern: &NamePattern, page: &Page, window: Window) -> Result<ListPage> {
+    async fn list_by_scan(
+        &self,
+        filter: &Filter,
+        pattern: &NamePattern,
+        page: &Page,
+        window: Window,
+    ) -> Result<ListPage> {
         const NAMES: &str = "-- list by scan\nSELECT n.name, n.certificate FROM certificate_name AS n";
         let rest = Filter { name: None, ..filter.clone() };
         let limit = page.limit as usize;
@@ -188,12 +197,10 @@ pub(super) fn page_query(filter: &Filter, window: Window) -> (String, Params) {
     query.into_parts()
 }
 
-/// Those of the newest certificates that match, newest first, looking at a few for each one wanted.
-async fn newest_that_fit(session: &mut ReadSession, filter: &Filter, window: Window) -> Result<Vec<Uuid>> {
-    const LOOKED_AT_PER_WANTED: u32 = 5;
+/// Those of the `look` newest certificates that match, newest first.
+async fn newest_that_fit(session: &mut ReadSession, filter: &Filter, window: Window, look: u32) -> Result<Vec<Uuid>> {
     let mut query = Query::new("-- list newest\n");
-    let wanted = window.limit.unwrap_or(MAX_PAGE);
-    filter.among_newest(&mut query, window, wanted.saturating_mul(LOOKED_AT_PER_WANTED));
+    filter.among_newest(&mut query, window, look);
     let (sql, params) = query.into_parts();
     let mut ids = Vec::new();
     for row in session.fetch_all(&sql, params).await? {

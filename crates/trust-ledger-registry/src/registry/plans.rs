@@ -10,7 +10,7 @@ use time::macros::datetime;
 use uuid::Uuid;
 
 use super::filter::{Filter, Window};
-use super::register::INSERT_CERTIFICATE;
+use super::register::{INSERT_CERTIFICATE, INSERT_IF_TRIED};
 use super::{Registry, expiring, list, lookup};
 use crate::certificate::Category;
 use crate::name::NamePattern;
@@ -30,6 +30,7 @@ async fn hot_statements_keep_their_plans() {
         ("by_name", lookup::BY_NAME),
         ("expiring", expiring::EXPIRING),
         ("register", INSERT_CERTIFICATE),
+        ("register under a name", INSERT_IF_TRIED),
     ] {
         explain(&registry, &mut told, name, sql).await;
     }

@@ -15,12 +15,14 @@ mod entry;
 mod many;
 mod sweep;
 
-pub(super) use entry::SearchNames;
 use entry::Entry;
+pub(super) use entry::SearchNames;
 pub(super) use sweep::Sweep;
 
 /// The statements of a registration, for the test of their plans and the benchmark that runs them without this crate.
 pub(super) const INSERT_CERTIFICATE: &str = Entry::INSERT;
+#[cfg(test)]
+pub(super) const INSERT_IF_TRIED: &str = Entry::INSERT_IF_TRIED;
 pub(super) const INSERT_NAME: &str = Entry::INSERT_NAME;
 pub(super) const INSERT_REVERSED: &str = Entry::INSERT_REVERSED;
 
@@ -62,7 +64,7 @@ impl Registry {
                 batch.push(IssuerRow::INSERT, issuer.params(now));
             }
             let position = batch.len();
-            batch.push(Entry::INSERT, entry.params());
+            batch.push(entry.insert(), entry.params());
             batch.push_many(Entry::INSERT_NAME, entry.name_params());
             batch.push_many(Entry::INSERT_REVERSED, entry.reversed_params());
             batch.push_many(Entry::INSERT_TAG, entry.tag_params());

@@ -135,8 +135,9 @@ impl Registry {
         for entry in entries {
             let current = known.get(entry.serial.as_bytes()).copied();
             let next = match entry.reason {
-                Some(reason) => next_date(current, reason, entry.revoked_at)
-                    .map(|revoked_at| Some(Current { reason, revoked_at })),
+                Some(reason) => {
+                    next_date(current, reason, entry.revoked_at).map(|revoked_at| Some(Current { reason, revoked_at }))
+                }
                 None => current.filter(|current| current.reason == RevocationReason::CertificateHold).map(|_| None),
             };
             let Some(next) = next else {
@@ -159,7 +160,10 @@ impl Registry {
                 (None, Some(next)) => {
                     recorded.recorded += 1;
                     let code = i64::from(next.reason.code());
-                    batch.push(INSERT, params![issuer, serial, next.revoked_at, code, entry.invalidity_date, source, now]);
+                    batch.push(
+                        INSERT,
+                        params![issuer, serial, next.revoked_at, code, entry.invalidity_date, source, now],
+                    );
                     action::REVOCATION_RECORDED
                 }
                 (Some(_), Some(next)) => {
@@ -193,9 +197,8 @@ type BySerial<T> = HashMap<Vec<u8>, T>;
 
 /// The revocations that an issuer's serials have.
 async fn current_of(session: &mut Session, issuer: Uuid, entries: &[RevocationEntry]) -> Result<BySerial<Current>> {
-    static SQL: LazyLock<String> = LazyLock::new(|| {
-        with_serials("-- revocations of serials\nSELECT serial, reason, revoked_at FROM revocation")
-    });
+    static SQL: LazyLock<String> =
+        LazyLock::new(|| with_serials("-- revocations of serials\nSELECT serial, reason, revoked_at FROM revocation"));
     let mut known = HashMap::new();
     for some in entries.chunks(LOOKUP) {
         let serials = some.iter().map(|entry| &entry.serial);
@@ -208,8 +211,9 @@ async fn current_of(session: &mut Session, issuer: Uuid, entries: &[RevocationEn
 
 /// The certificates that an issuer's serials have; of several, the one registered last.
 async fn certificates_of(session: &mut Session, issuer: Uuid, changes: &[Change<'_>]) -> Result<BySerial<Uuid>> {
-    static SQL: LazyLock<String> =
-        LazyLock::new(|| with_serials("-- certificates of serials\nSELECT serial, id FROM certificate") + " ORDER BY +id");
+    static SQL: LazyLock<String> = LazyLock::new(|| {
+        with_serials("-- certificates of serials\nSELECT serial, id FROM certificate") + " ORDER BY +id"
+    });
     let mut known = HashMap::new();
     for some in changes.chunks(LOOKUP) {
         let serials = some.iter().map(|change| &change.entry.serial);

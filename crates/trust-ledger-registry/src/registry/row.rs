@@ -48,7 +48,8 @@ macro_rules! record_query {
     ($name:literal, $from:literal, $rest:literal) => {
         concat!(
             crate::registry::row::record_columns!($name),
-            "FROM ", $from,
+            "FROM ",
+            $from,
             crate::registry::row::revocation_join!(),
             $rest
         )

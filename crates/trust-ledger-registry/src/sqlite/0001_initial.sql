@@ -33,7 +33,8 @@ CREATE TABLE certificate (
     -- SHA-256 of der. Nothing else of a certificate is unique.
     fingerprint BLOB NOT NULL UNIQUE,
     -- The issuer, by key when its certificate is known and the signature verifies, else by name.
-    issuer BLOB NOT NULL REFERENCES issuer (id),
+    -- Deferred to the end of the unit, which spares a copy of every page that the insert changes.
+    issuer BLOB NOT NULL REFERENCES issuer (id) DEFERRABLE INITIALLY DEFERRED,
     -- Content octets of the INTEGER in minimal two's complement.
     serial BLOB NOT NULL,
     -- Subject's distinguished name, RFC 4514.
@@ -184,6 +185,21 @@ CREATE TABLE revocation (
     PRIMARY KEY (issuer, serial)
 ) STRICT, WITHOUT ROWID;
 
+-- step: revocation lists
+CREATE TABLE revocation_list (
+    -- SHA-256 of the CRL's DER.
+    fingerprint BLOB NOT NULL,
+    -- The issuer whose revocations it was taken for.
+    issuer BLOB NOT NULL REFERENCES issuer (id),
+    -- Content octets of cRLNumber (RFC 5280 section 5.2.3); NULL when it has none.
+    number BLOB,
+    -- thisUpdate.
+    this_update INTEGER NOT NULL,
+    -- When it was recorded whole.
+    recorded_at INTEGER NOT NULL,
+    PRIMARY KEY (fingerprint, issuer)
+) STRICT, WITHOUT ROWID;
+
 -- step: events
 CREATE TABLE event (
     -- UUIDv7: the order of ids is the order of changes by one process.
@@ -223,10 +239,16 @@ CREATE TABLE certificate_count (
 -- step: count a new certificate
 CREATE TRIGGER certificate_count_insert AFTER INSERT ON certificate
 BEGIN
+    -- Not as an upsert: its update could abort, for which every page that the insert changes would be copied.
     INSERT INTO certificate_count (issuer, category, revoked, expiry_day, n)
-    VALUES (NEW.issuer, NEW.category, NEW.revoked,
-            NEW.not_after / 86400000000 - (NEW.not_after % 86400000000 < 0), 1)
-    ON CONFLICT (issuer, category, revoked, expiry_day) DO UPDATE SET n = n + 1;
+    SELECT NEW.issuer, NEW.category, NEW.revoked, NEW.not_after / 86400000000 - (NEW.not_after % 86400000000 < 0), 0
+    WHERE NOT EXISTS (
+        SELECT 1 FROM certificate_count
+        WHERE issuer = NEW.issuer AND category = NEW.category AND revoked = NEW.revoked
+          AND expiry_day = NEW.not_after / 86400000000 - (NEW.not_after % 86400000000 < 0));
+    UPDATE certificate_count SET n = n + 1
+    WHERE issuer = NEW.issuer AND category = NEW.category AND revoked = NEW.revoked
+      AND expiry_day = NEW.not_after / 86400000000 - (NEW.not_after % 86400000000 < 0);
 END;
 
 -- step: count a deleted certificate

@@ -97,7 +97,8 @@ async fn assert_counts(registry: &Registry, now: OffsetDateTime) {
     }
     let counts = registry.counts().await.unwrap();
     assert_eq!((counts.total, counts.by_status, counts.by_category), (records.len() as u64, status, category), "{now}");
-    let by_issuer: BTreeMap<_, _> = counts.by_issuer.iter().map(|count| (count.issuer_id, count.certificates)).collect();
+    let by_issuer: BTreeMap<_, _> =
+        counts.by_issuer.iter().map(|count| (count.issuer_id, count.certificates)).collect();
     assert_eq!(by_issuer, issuer);
     let by_month: BTreeMap<_, _> =
         counts.by_month.iter().map(|count| ((count.year, count.month), count.certificates)).collect();
@@ -120,9 +121,8 @@ fn counts_of(records: &[trust_ledger_registry::Record]) -> BTreeMap<Status, u64>
 }
 
 async fn assert_flags(registry: &Registry) {
-    let wrong = |sql: &'static str| async move {
-        registry.database().fetch_value::<i64>(sql, params![]).await.unwrap()
-    };
+    let wrong =
+        |sql: &'static str| async move { registry.database().fetch_value::<i64>(sql, params![]).await.unwrap() };
     let duplicate = "SELECT count(*) FROM certificate AS c WHERE duplicate_serial <> EXISTS (\
         SELECT 1 FROM certificate AS o WHERE o.serial = c.serial AND o.issuer = c.issuer \
           AND o.is_precertificate = c.is_precertificate AND o.id <> c.id)";

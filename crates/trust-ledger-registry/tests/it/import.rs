@@ -5,9 +5,7 @@ use std::path::Path;
 
 use openssl::pkey::PKey;
 use time::Duration;
-use trust_ledger_registry::{
-    Annotations, Error, ImportInput, ImportOptions, ImportSummary, Registry, Serial, Status,
-};
+use trust_ledger_registry::{Annotations, Error, ImportInput, ImportOptions, ImportSummary, Registry, Serial, Status};
 
 use crate::support::{Ca, Leaf, NOW, add, get, ledger};
 
@@ -93,10 +91,8 @@ async fn an_input_that_is_not_there_is_an_error_before_anything_is_read() {
     let registry = ledger().await;
     let folder = tempfile::tempdir().unwrap();
     fs::write(folder.path().join("ca.pem"), Ca::new("CA").x509.to_pem().unwrap()).unwrap();
-    let inputs = vec![
-        ImportInput::Path(folder.path().to_owned()),
-        ImportInput::Path(folder.path().join("missing.pem")),
-    ];
+    let inputs =
+        vec![ImportInput::Path(folder.path().to_owned()), ImportInput::Path(folder.path().join("missing.pem"))];
     let outcome = registry.import(inputs, &ImportOptions::default(), &mut |_| {}).await;
     assert!(matches!(outcome, Err(Error::Input { input, .. }) if input.ends_with("missing.pem")));
     assert_eq!(registry.counts().await.unwrap().total, 0);

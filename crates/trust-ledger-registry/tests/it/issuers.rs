@@ -67,7 +67,12 @@ async fn importing_the_ca_later_resolves_its_certificates_and_revocations() {
     registry.revoke(&RevocationTarget::Id(ids[1]), &revoke(RevocationReason::CertificateHold)).await.unwrap();
     // A revocation without certificate, of the issuer that the authority key identifier names.
     let unseen = trust_ledger_registry::Serial::from_content(&[77]).unwrap();
-    let entry = RevocationEntry { serial: unseen.clone(), revoked_at: NOW, reason: Some(RevocationReason::Superseded), invalidity_date: None };
+    let entry = RevocationEntry {
+        serial: unseen.clone(),
+        revoked_at: NOW,
+        reason: Some(RevocationReason::Superseded),
+        invalidity_date: None,
+    };
     let named = get(&registry, ids[1]).await.issuer_id;
     registry.record_revocations(named, &[entry], None).await.unwrap();
 
@@ -113,7 +118,8 @@ async fn a_self_signed_certificate_that_is_no_ca_is_its_own_issuer() {
     let registry = ledger().await;
     let one: X509 = Leaf::new("localhost").build(None);
     let two: X509 = Leaf::new("localhost").build(None);
-    let certificates = [one, two].map(|x509| trust_ledger_registry::Certificate::from_der(&x509.to_der().unwrap()).unwrap());
+    let certificates =
+        [one, two].map(|x509| trust_ledger_registry::Certificate::from_der(&x509.to_der().unwrap()).unwrap());
     let answers = registry.register_many(certificates.to_vec(), &Annotations::default()).await.unwrap();
     let (one, two) = (get(&registry, answers[0].id()).await, get(&registry, answers[1].id()).await);
     assert_ne!(one.issuer_id, two.issuer_id);

@@ -1,9 +1,7 @@
 //! Looking up single certificates, and their status.
 
 use time::Duration;
-use trust_ledger_registry::{
-    Finding, Registry, RevocationReason, RevocationRequest, RevocationTarget, Serial, Status,
-};
+use trust_ledger_registry::{Finding, Registry, RevocationReason, RevocationRequest, RevocationTarget, Serial, Status};
 
 use crate::support::{Ca, Leaf, NOW, add, get, key, ledger};
 

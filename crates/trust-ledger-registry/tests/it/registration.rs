@@ -30,10 +30,32 @@ async fn a_record_holds_every_field_in_its_fixed_order() {
         .filter(|name| !["type", "value", "}"].contains(name) && !name.contains('}'))
         .collect();
     let expected = [
-        "id", "serial", "serial_decimal", "common_name", "subject", "issuer", "issuer_id", "names", "not_before",
-        "not_after", "status", "category", "key_algorithm", "key_bits", "signature_algorithm", "is_ca",
-        "fingerprint_sha256", "revoked_at", "revocation_reason", "source", "owner", "tags", "note", "replaced_by",
-        "findings", "registered_at",
+        "id",
+        "serial",
+        "serial_decimal",
+        "common_name",
+        "subject",
+        "issuer",
+        "issuer_id",
+        "names",
+        "not_before",
+        "not_after",
+        "status",
+        "category",
+        "key_algorithm",
+        "key_bits",
+        "signature_algorithm",
+        "is_ca",
+        "fingerprint_sha256",
+        "revoked_at",
+        "revocation_reason",
+        "source",
+        "owner",
+        "tags",
+        "note",
+        "replaced_by",
+        "findings",
+        "registered_at",
     ];
     assert_eq!(fields, expected);
     let value: Value = serde_json::from_str(&json).unwrap();

@@ -108,8 +108,7 @@ async fn any_reason_may_become_key_compromise_and_none_may_leave_it() {
         let (id, target) = leaf(&registry).await;
         registry.revoke(&target, &because(reason)).await.unwrap();
         let earlier = NOW - Duration::days(30);
-        let compromised =
-            RevocationRequest { revoked_at: Some(earlier), ..because(RevocationReason::KeyCompromise) };
+        let compromised = RevocationRequest { revoked_at: Some(earlier), ..because(RevocationReason::KeyCompromise) };
         assert_eq!(registry.revoke(&target, &compromised).await.unwrap(), Revoke::Revoked, "{reason:?}");
         let record = get(&registry, id).await;
         assert_eq!(record.revocation_reason, Some(RevocationReason::KeyCompromise));

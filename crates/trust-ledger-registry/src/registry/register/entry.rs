@@ -4,7 +4,7 @@ use std::sync::Mutex;
 
 use serde_json::json;
 use sha2::{Digest, Sha256};
-use strongroom::{Params, params};
+use strongroom::{Params, Value, params};
 use time::OffsetDateTime;
 use uuid::{ContextV7, Timestamp, Uuid};
 
@@ -15,6 +15,29 @@ use crate::name::{reversed_key, search_key};
 use crate::record::{Annotations, category_code, weak_column};
 use crate::timestamp;
 
+macro_rules! insert_certificate {
+    () => {
+        "INSERT OR FAIL INTO certificate (id, fingerprint, issuer, serial, subject, issuer_name, common_name, names, \
+            not_before, not_after, category, key_algorithm, key_bits, signature_algorithm, is_ca, is_precertificate, weak, \
+            public_key_hash, key_holder, names_key, source, owner, tags, note, files, registered_at, lapsed, der, \
+            duplicate_serial, key_reused, revoked) "
+    };
+}
+
+/// The values of a row: 28 parameters, and what the rows that are there say of it.
+macro_rules! columns {
+    () => {
+        "$1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, $19, $20, $21, $22, $23, $24, \
+         $25, $26, $27, $28, \
+         EXISTS (SELECT 1 FROM certificate AS o \
+                 WHERE o.serial = $4 AND o.issuer = $3 AND o.is_precertificate = $16), \
+         EXISTS (SELECT 1 FROM certificate AS o WHERE o.public_key_hash = $18 AND o.key_holder < $19) \
+         OR EXISTS (SELECT 1 FROM certificate AS o WHERE o.public_key_hash = $18 AND o.key_holder > $19), \
+         COALESCE((SELECT CASE r.reason WHEN 6 THEN 1 ELSE 2 END FROM revocation AS r \
+                   WHERE r.issuer = $3 AND r.serial = $4), 0)"
+    };
+}
+
 /// A row of `certificate` and what belongs to it.
 pub(super) struct Entry<'a> {
     pub(super) id: Uuid,
@@ -23,41 +46,45 @@ pub(super) struct Entry<'a> {
     category: Category,
     issuer: Uuid,
     /// How many resolved issuers of the issuer's name there must be for the row to be inserted; None when the issuer's
-    /// signature was verified, which nothing that happens later makes wrong.
+    /// signature was verified.
     tried: Option<i64>,
     names: SearchNames,
     now: OffsetDateTime,
 }
 
 impl<'a> Entry<'a> {
-    /// Inserts unless the fingerprint is known, or the number of candidates is another than was tried.
-    pub(super) const INSERT: &'static str = "-- register\n\
-        INSERT INTO certificate (id, fingerprint, issuer, serial, subject, issuer_name, common_name, names, not_before, \
-            not_after, category, key_algorithm, key_bits, signature_algorithm, is_ca, is_precertificate, weak, \
-            public_key_hash, key_holder, names_key, source, owner, tags, note, files, registered_at, lapsed, der, \
-            duplicate_serial, key_reused, revoked) \
-        SELECT $1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, $19, $20, $21, $22, $23, \
-            $24, $25, $26, $27, $28, \
-            EXISTS (SELECT 1 FROM certificate AS o \
-                    WHERE o.serial = $4 AND o.issuer = $3 AND o.is_precertificate = $16), \
-            EXISTS (SELECT 1 FROM certificate AS o WHERE o.public_key_hash = $18 AND o.key_holder < $19) \
-            OR EXISTS (SELECT 1 FROM certificate AS o WHERE o.public_key_hash = $18 AND o.key_holder > $19), \
-            COALESCE((SELECT CASE r.reason WHEN 6 THEN 1 ELSE 2 END FROM revocation AS r \
-                      WHERE r.issuer = $3 AND r.serial = $4), 0) \
-        WHERE $29 IS NULL \
-           OR (SELECT count(*) FROM issuer AS i WHERE i.dn_key = $30 AND i.public_key IS NOT NULL) = $29 \
-        ON CONFLICT (fingerprint) DO NOTHING";
+    /// Inserts unless the fingerprint is known. For certificates whose issuer's signature was verified, which nothing that
+    /// happens later makes wrong.
+    pub(super) const INSERT: &'static str = concat!(
+        "-- register\n",
+        insert_certificate!(),
+        "VALUES (",
+        columns!(),
+        ") ON CONFLICT (fingerprint) DO NOTHING"
+    );
 
+    /// Inserts unless the fingerprint is known or the number of candidates is another than was tried.
+    pub(super) const INSERT_IF_TRIED: &'static str = concat!(
+        "-- register under a name\n",
+        insert_certificate!(),
+        "SELECT ",
+        columns!(),
+        " WHERE (SELECT count(*) FROM issuer AS i WHERE i.dn_key = $29 AND i.public_key IS NOT NULL) = $30 \
+         ON CONFLICT (fingerprint) DO NOTHING"
+    );
+
+    // On an error the whole unit is taken back, so a single statement need not be: OR FAIL spares SQLite the copy of each
+    // page that a statement changes.
     pub(super) const INSERT_NAME: &'static str = "-- register name\n\
-        INSERT INTO certificate_name (name, not_before, certificate) \
+        INSERT OR FAIL INTO certificate_name (name, not_before, certificate) \
         SELECT $1, $2, $3 WHERE EXISTS (SELECT 1 FROM certificate AS c WHERE c.id = $3)";
 
     pub(super) const INSERT_REVERSED: &'static str = "-- register reversed name\n\
-        INSERT INTO certificate_name_reversed (name, certificate) \
+        INSERT OR FAIL INTO certificate_name_reversed (name, certificate) \
         SELECT $1, $2 WHERE EXISTS (SELECT 1 FROM certificate AS c WHERE c.id = $2)";
 
     pub(super) const INSERT_TAG: &'static str = "-- register tag\n\
-        INSERT INTO certificate_tag (tag, certificate) \
+        INSERT OR FAIL INTO certificate_tag (tag, certificate) \
         SELECT $1, $2 WHERE EXISTS (SELECT 1 FROM certificate AS c WHERE c.id = $2)";
 
     pub(super) fn new(
@@ -81,41 +108,49 @@ impl<'a> Entry<'a> {
         }
     }
 
+    /// The statement that inserts the row.
+    pub(super) fn insert(&self) -> &'static str {
+        if self.tried.is_some() { Entry::INSERT_IF_TRIED } else { Entry::INSERT }
+    }
+
+    /// Its parameters.
     pub(super) fn params(&self) -> Params {
         let certificate = self.certificate;
         let key_hash = Sha256::digest(certificate.public_key());
-        params![
-            self.id,
-            certificate.fingerprint(),
-            self.issuer,
-            certificate.serial().as_bytes(),
-            certificate.subject().text(),
-            certificate.issuer().text(),
-            certificate.common_name(),
-            json!(certificate.names()).to_string(),
-            certificate.not_before(),
-            certificate.not_after(),
-            category_code(self.category),
-            certificate.key_algorithm(),
-            certificate.key_bits(),
-            certificate.signature_algorithm(),
-            certificate.is_ca(),
-            certificate.is_precertificate(),
-            weak_column(certificate),
-            &key_hash[..16],
-            key_holder(certificate),
-            names_key(&self.names, certificate),
-            self.annotations.source.as_deref(),
-            self.annotations.owner.as_deref(),
-            json!(self.annotations.tags).to_string(),
-            self.annotations.note.as_deref(),
-            self.annotations.files,
-            self.now,
-            certificate.not_after() < self.now,
-            certificate.der(),
-            self.tried,
-            certificate.issuer().comparison_key(),
-        ]
+        let mut values: Vec<Value> = vec![
+            self.id.into(),
+            certificate.fingerprint().into(),
+            self.issuer.into(),
+            certificate.serial().as_bytes().into(),
+            certificate.subject().text().into(),
+            certificate.issuer().text().into(),
+            certificate.common_name().into(),
+            json!(certificate.names()).to_string().into(),
+            certificate.not_before().into(),
+            certificate.not_after().into(),
+            category_code(self.category).into(),
+            certificate.key_algorithm().into(),
+            certificate.key_bits().into(),
+            certificate.signature_algorithm().into(),
+            certificate.is_ca().into(),
+            certificate.is_precertificate().into(),
+            weak_column(certificate).into(),
+            (&key_hash[..16]).into(),
+            key_holder(certificate).into(),
+            names_key(&self.names, certificate).into(),
+            self.annotations.source.as_deref().into(),
+            self.annotations.owner.as_deref().into(),
+            json!(self.annotations.tags).to_string().into(),
+            self.annotations.note.as_deref().into(),
+            self.annotations.files.into(),
+            self.now.into(),
+            (certificate.not_after() < self.now).into(),
+            certificate.der().into(),
+        ];
+        if let Some(tried) = self.tried {
+            values.extend([certificate.issuer().comparison_key().into(), tried.into()]);
+        }
+        Params::from(values)
     }
 
     pub(super) fn name_params(&self) -> impl Iterator<Item = Params> + '_ {
@@ -166,10 +201,7 @@ pub(in super::super) struct SearchNames {
 }
 
 impl SearchNames {
-    pub(in super::super) fn of<'n>(
-        common_name: Option<&'n str>,
-        names: impl Iterator<Item = &'n str>,
-    ) -> SearchNames {
+    pub(in super::super) fn of<'n>(common_name: Option<&'n str>, names: impl Iterator<Item = &'n str>) -> SearchNames {
         let mut keys = Vec::new();
         let mut reversed = Vec::new();
         for name in common_name.into_iter().chain(names) {

@@ -143,7 +143,9 @@ impl Registry {
         // together.
         let mut batch = Batch::new();
         batch.push_many(IssuerRow::INSERT, issuers.iter().map(|issuer| issuer.params(now)));
-        batch.push_many(Entry::INSERT, entries.iter().map(Entry::params));
+        for sql in [Entry::INSERT, Entry::INSERT_IF_TRIED] {
+            batch.push_many(sql, entries.iter().filter(|entry| entry.insert() == sql).map(Entry::params));
+        }
         batch.push_many(Entry::INSERT_NAME, entries.iter().flat_map(Entry::name_params));
         batch.push_many(Entry::INSERT_REVERSED, entries.iter().flat_map(Entry::reversed_params));
         batch.push_many(Entry::INSERT_TAG, entries.iter().flat_map(Entry::tag_params));
@@ -155,7 +157,7 @@ impl Registry {
         let affected = self.db.batch(batch).await?;
         self.swept(swept, &affected);
         self.issuers.recorded(&issuers);
-        let inserted = affected.get(1).copied().unwrap_or_default();
+        let inserted: u64 = affected.iter().skip(1).take(2).sum();
         Ok((ids, usize::try_from(inserted).unwrap_or(usize::MAX)))
     }
 

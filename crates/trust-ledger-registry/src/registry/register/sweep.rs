@@ -34,7 +34,8 @@ impl Registry {
         let now = self.instant();
         let last = self.sweep.0.load(Ordering::Relaxed);
         let due = now.unix_timestamp().abs_diff(last) >= INTERVAL.unsigned_abs();
-        let mine = due && self.sweep.0.compare_exchange(last, now.unix_timestamp(), Ordering::Relaxed, Ordering::Relaxed).is_ok();
+        let mine = due
+            && self.sweep.0.compare_exchange(last, now.unix_timestamp(), Ordering::Relaxed, Ordering::Relaxed).is_ok();
         mine.then(|| {
             let position = batch.len();
             batch.push(LAPSED, params![now, AT_MOST]);

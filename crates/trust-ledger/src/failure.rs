@@ -3,6 +3,7 @@
 use std::error::Error;
 use std::fmt;
 use std::io;
+use std::process::ExitCode;
 
 use crate::output::escape::for_terminal;
 
@@ -23,17 +24,16 @@ pub(crate) enum Exit {
     Plugin(u8),
 }
 
-impl Exit {
-    /// The process's exit code.
-    pub(crate) fn code(self) -> u8 {
-        match self {
+impl From<Exit> for ExitCode {
+    fn from(exit: Exit) -> ExitCode {
+        ExitCode::from(match exit {
             Exit::Done => 0,
             Exit::Failed => 1,
             Exit::Usage => 2,
             Exit::NotFound => 3,
             Exit::Problems => 4,
             Exit::Plugin(state) => state,
-        }
+        })
     }
 }
 

@@ -15,7 +15,7 @@ mod pages;
 mod selection;
 mod settings;
 
-use std::io::Write;
+use std::process::ExitCode;
 
 use clap::Parser;
 use tracing_subscriber::EnvFilter;
@@ -24,12 +24,12 @@ use crate::cli::{Cli, Global};
 use crate::failure::Exit;
 use crate::output::say;
 
-fn main() {
-    let exit = match Cli::try_parse() {
+fn main() -> ExitCode {
+    match Cli::try_parse() {
         Ok(cli) => run(cli),
         Err(error) => cli::refuse(&error),
-    };
-    end(exit)
+    }
+    .into()
 }
 
 fn run(cli: Cli) -> Exit {
@@ -42,22 +42,6 @@ fn run(cli: Cli) -> Exit {
         say(&format!("trust-ledger: {failure}"));
         failure.exit()
     })
-}
-
-/// Ends the process without running exit handlers.
-///
-/// SQLCipher's and OpenSSL's handlers free what a database thread may be using: after a failure nobody waits for the
-/// threads, and the process would now and then end by a signal instead of with its exit code. Nothing is lost: what was
-/// answered as done is on disk, and the standard streams are flushed here.
-fn end(exit: Exit) -> ! {
-    let _ = std::io::stdout().flush();
-    #[cfg(unix)]
-    // SAFETY: `_exit` takes no pointer, and nothing of this process runs after it.
-    unsafe {
-        libc::_exit(exit.code().into())
-    }
-    #[cfg(not(unix))]
-    std::process::exit(exit.code().into())
 }
 
 /// Warnings, and more with `-v`, on standard error. `RUST_LOG` says it in detail.

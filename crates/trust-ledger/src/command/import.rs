@@ -117,7 +117,7 @@ fn report(output: &Output, summary: &ImportSummary) -> Result<()> {
     }
     for position in summary.unchecked.iter().take(LISTED) {
         output.note(&format!(
-            "not checked: {}: the CRL's signature, since its issuer's certificate is not in the ledger",
+            "not checked: {}: the CRL's signature; its issuer's certificate is not in the ledger, or its key cannot be used",
             for_terminal(position)
         ));
     }

@@ -107,7 +107,8 @@ struct Found {
 
 /// Opens what the killed program left, and checks all that can be checked of it.
 async fn look(home: &Home) -> Found {
-    if !home.ledger().exists() {
+    // The kill may have come before the ledger was begun, or before its first page was written.
+    if std::fs::metadata(home.ledger()).map_or(0, |metadata| metadata.len()) == 0 {
         return Found::default();
     }
     assert!(home.key().exists(), "a ledger without its key");

@@ -34,8 +34,12 @@ pub(crate) async fn connections(folder: &Path) {
         derivations.push(start.elapsed());
         let start = Instant::now();
         let db = config(&path).pool_min_size(10).connect().await.unwrap();
+        // Those beyond the first may be opened behind the caller's back; they count all the same.
+        while db.pool_size() < 10 {
+            assert!(start.elapsed() < Duration::from_secs(10), "ten connections are opened");
+            tokio::time::sleep(Duration::from_micros(100)).await;
+        }
         openings.push(start.elapsed());
-        assert!(db.pool_size() >= 10, "ten connections are open");
         db.close().await.unwrap();
     }
     let (derivation, opening) = (report::median(&mut derivations), report::median(&mut openings));

@@ -31,16 +31,30 @@ impl Default for Expiring {
 /// The default's 30 days.
 const DEFAULT_WITHIN: Duration = Duration::from_secs(30 * 86_400);
 
+/// The soonest of those that `lapsed` says are, or are not, past their end; in the order of the index, so that it is read
+/// only as far as the limit.
+macro_rules! soonest {
+    ($lapsed:literal) => {
+        concat!(
+            "SELECT id, not_after FROM (SELECT c.id AS id, c.not_after AS not_after FROM certificate AS c WHERE ",
+            $lapsed,
+            " AND c.not_after >= $1 AND c.not_after <= $2 AND +c.revoked = 0 AND +c.not_before <= $1 \
+              AND ($3 = 0 OR c.not_after - $1 < (c.not_after - c.not_before) / 3) \
+              AND ($4 = 1 OR NOT EXISTS (SELECT 1 FROM certificate AS o WHERE ",
+            is_replaced!(),
+            ")) ORDER BY c.not_after, c.revoked, c.id LIMIT $5) AS some"
+        )
+    };
+}
+
 // The column `lapsed` may lag behind: rows it is wrong about are in the range all the same.
 pub(super) const EXPIRING: &str = concat!(
     record_columns!("expiring"),
-    "FROM (SELECT c.id AS id, c.not_after AS not_after FROM certificate AS c \
-      WHERE c.lapsed IN (0, 1) AND c.not_after >= $1 AND c.not_after <= $2 AND +c.revoked = 0 \
-        AND +c.not_before <= $1 \
-        AND ($3 = 0 OR c.not_after - $1 < (c.not_after - c.not_before) / 3) \
-        AND ($4 = 1 OR NOT EXISTS (SELECT 1 FROM certificate AS o WHERE ",
-    is_replaced!(),
-    ")) ORDER BY c.not_after, c.id LIMIT $5) AS soon CROSS JOIN certificate AS c",
+    "FROM (",
+    soonest!("c.lapsed = 0"),
+    " UNION ALL ",
+    soonest!("c.lapsed = 1"),
+    " ORDER BY not_after, id LIMIT $5) AS soon CROSS JOIN certificate AS c",
     revocation_join!(),
     "WHERE c.id = soon.id ORDER BY soon.not_after, soon.id"
 );

@@ -146,7 +146,8 @@ impl Config {
         self
     }
 
-    /// Whether connecting brings the schema up to date. Default: yes. Without, a schema managed elsewhere is only
+    /// Whether connecting brings the schema up to date. Default: yes; a database that holds something else than what
+    /// migrations made is refused, untouched. Without, a schema managed elsewhere is only
     /// compared: one that is older or newer than the program's is a [`Migration`](Error::Migration) error.
     pub fn migrate(mut self, migrate: bool) -> Self {
         self.migrate = migrate;

@@ -147,7 +147,8 @@ impl Migrations {
 
     /// Compares the database with the program and, if told so, brings it up to date.
     pub(crate) async fn ensure(&self, engine: &Sqlite, migrate: bool) -> Result<()> {
-        let missing = self.missing(&recorded(engine).await?)?;
+        let recorded = recorded(engine).await?;
+        let missing = self.missing(&recorded)?;
         if missing == 0 {
             return Ok(());
         }
@@ -157,6 +158,12 @@ impl Migrations {
                  migrate it with the program that manages it",
                 self.list.len()
             )));
+        }
+        if recorded.is_empty() && is_foreign(engine).await? {
+            return Err(Error::migration(
+                "the database holds tables that no migration of this program made: it is another program's; nothing was \
+                 changed",
+            ));
         }
         let history = vec![Step::one(HISTORY, Params::default())];
         engine.unit(history, Want::Count, Location::caller()).await?;
@@ -238,6 +245,13 @@ impl Migration {
             .await
             .map(drop)
     }
+}
+
+/// Whether there is anything in the database that this runner has not begun.
+async fn is_foreign(engine: &Sqlite) -> Result<bool> {
+    let sql = "SELECT 1 FROM sqlite_schema \
+               WHERE NOT EXISTS (SELECT 1 FROM sqlite_schema AS own WHERE own.name = 'strongroom_migration')";
+    Ok(!engine.fetch(Step::one(sql, Params::default()), 1, Location::caller()).await?.is_empty())
 }
 
 /// What the database records of its migrations; nothing when it has none.

@@ -49,5 +49,5 @@ pub use registry::{
     RevocationEntry, RevocationRequest, RevocationTarget, Revoke,
 };
 pub use revocation_reason::RevocationReason;
-pub use schema::MIGRATIONS;
+pub use schema::{CACHE_KIB, MIGRATIONS};
 pub use serial::Serial;

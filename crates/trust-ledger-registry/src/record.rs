@@ -75,8 +75,8 @@ pub struct Record {
     pub tags: Vec<String>,
     /// Free text.
     pub note: Option<String>,
-    /// The newest certificate that took its place: same issuer, category and names, later notBefore, notAfter not
-    /// earlier, not revoked. A precertificate is replaced by its certificate and replaces nothing.
+    /// The newest certificate that took its place: same issuer, category and names, later notBefore but not
+    /// after this one's end, notAfter not earlier, not revoked. A precertificate is replaced by its certificate and replaces nothing.
     pub replaced_by: Option<Uuid>,
     /// What is wrong with it.
     pub findings: Vec<Finding>,

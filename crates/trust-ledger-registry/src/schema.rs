@@ -13,3 +13,7 @@ use strongroom::{Migration, Migrations};
 /// ```
 pub static MIGRATIONS: Migrations =
     Migrations::new(&[Migration::new(1, "initial", include_str!("sqlite/0001_initial.sql"))]);
+
+/// The page cache that a ledger wants for each connection, in KiB (64 MiB), for [`strongroom::Config::cache_kib`]. With
+/// less, imports beyond some 100,000 certificates read pages of their indexes again and again.
+pub const CACHE_KIB: u32 = 64 * 1024;

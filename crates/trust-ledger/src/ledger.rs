@@ -10,7 +10,7 @@ use std::io::{self, Read};
 use std::path::Path;
 
 use strongroom::{Config, Database, KeySource, Report};
-use trust_ledger_registry::{MIGRATIONS, Registry};
+use trust_ledger_registry::{CACHE_KIB, MIGRATIONS, Registry};
 
 use crate::actor::actor;
 use crate::cli::Global;
@@ -87,7 +87,7 @@ fn config(settings: &Settings) -> Config {
         Key::Variable(name) => config.key(KeySource::env(name)),
         Key::File(path) | Key::Default(path) => config.key(KeySource::file(path)),
     };
-    config.migrations(&MIGRATIONS)
+    config.migrations(&MIGRATIONS).cache_kib(CACHE_KIB)
 }
 
 /// What lies where the ledger should be.

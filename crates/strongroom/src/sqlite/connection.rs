@@ -22,6 +22,10 @@ use crate::value::{Params, Value};
 /// Prepared statements that each connection keeps.
 const STATEMENT_CACHE: usize = 256;
 
+/// Pages in the log (40 MiB) at which the writer copies it into the file. SQLite's own 1,000 would copy the same index
+/// pages after each commit of a bulk load.
+const CHECKPOINT_PAGES: i64 = 10_000;
+
 /// Everything needed to open one more connection to the same database.
 pub(crate) struct Opener {
     pub(crate) place: Place,
@@ -102,6 +106,7 @@ impl Opener {
                     });
                 }
                 pragma("synchronous", &"FULL")?;
+                pragma("wal_autocheckpoint", &CHECKPOINT_PAGES)?;
             }
             Role::Reader => pragma("query_only", &"ON")?,
         }

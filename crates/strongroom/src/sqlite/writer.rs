@@ -2,7 +2,7 @@
 //!
 //! Terms: a *unit* is what takes effect together (a statement, a batch, a session). A *group* is the units that share one
 //! transaction and so one durable COMMIT. The first unit of a group is the whole transaction so far; each further one is a
-//! savepoint and can fail alone. A unit that is *settled* waits for the group's COMMIT; only then is its caller answered,
+//! savepoint and can fail alone, unless it is large. A unit that is *settled* waits for the group's COMMIT; only then is its caller answered,
 //! even when it failed, because what it failed of may be another unit's row that is not stored yet.
 
 use std::panic::Location;
@@ -23,9 +23,13 @@ const GROUP_UNITS: usize = 512;
 /// No further unit joins a group that is older: bounds how long a settled unit waits for strangers' work.
 const GROUP_AGE: Duration = Duration::from_millis(5);
 
-/// A unit of more executions than this begins a group of its own, where it needs no savepoint: within one, SQLite walks the
-/// list of all pages changed so far at the end of every statement, so that a large unit would take quadratic time.
+/// A unit of more executions than this is large and gets no savepoint: within one, SQLite walks the list of all pages
+/// changed so far at the end of every statement, so that a large unit would take quadratic time.
 const LARGE_UNIT: usize = 64;
+
+/// Large units in one group at most. They share it with each other only, whatever its age, so that pages which all of
+/// them change are encrypted and written once; when one fails, the others are run again.
+const LARGE_TOGETHER: usize = 4;
 
 /// Work for the writer, in the order of arrival.
 pub(crate) enum Work {
@@ -121,14 +125,19 @@ impl Writer {
         while let Some(work) = current.take() {
             match work {
                 Work::Unit(unit) if unit.ticket.take() => {
-                    let outcome = self.unit(&unit, settled.is_empty());
+                    let outcome = self.unit(&unit, settled.is_empty() || unit.is_large());
                     if outcome.is_err() {
                         self.counters.unit_failed();
                     }
                     if !self.in_transaction() {
-                        // The unit is at fault, and has taken the others' work along.
-                        let _ = unit.reply.send(outcome);
-                        self.run_again(settled);
+                        if settled.is_empty() {
+                            let _ = unit.reply.send(outcome);
+                        } else {
+                            // It has taken the others' work along, perhaps because of a row of theirs. Each by itself,
+                            // it will show.
+                            settled.push(Settled::Unit(unit, outcome));
+                            self.run_again(settled);
+                        }
                         return None;
                     }
                     settled.push(Settled::Unit(unit, outcome));
@@ -141,11 +150,15 @@ impl Writer {
                 }
                 Work::Unit(_) | Work::Close => {}
             }
-            if settled.len() >= GROUP_UNITS || began.elapsed() >= GROUP_AGE {
-                break;
-            }
+            let holds_large = settled.iter().any(Settled::is_large);
+            let is_full = settled.len() >= GROUP_UNITS || began.elapsed() >= GROUP_AGE;
             match self.queue.try_recv() {
-                Ok(Work::Unit(unit)) if !unit.is_large() => current = Some(Work::Unit(unit)),
+                Ok(Work::Unit(unit)) if unit.is_large() => {
+                    let joins = settled.iter().all(Settled::is_large) && settled.len() < LARGE_TOGETHER;
+                    let work = Some(Work::Unit(unit));
+                    if joins { current = work } else { next = work }
+                }
+                Ok(Work::Unit(unit)) if !holds_large && !is_full => current = Some(Work::Unit(unit)),
                 // A session lasts as long as its holder thinks: whoever was settled before does not wait for it.
                 other => next = other.ok(),
             }
@@ -156,12 +169,12 @@ impl Writer {
 
     /// Runs one unit inside the open group. After an error the group is as it was before, or gone as a whole, which
     /// [`in_transaction`](Self::in_transaction) tells.
-    fn unit(&mut self, unit: &Unit, is_first: bool) -> Result<Vec<Answer>> {
+    fn unit(&mut self, unit: &Unit, without_savepoint: bool) -> Result<Vec<Answer>> {
         self.holder.set(Holding::Caller(Instant::now(), unit.location));
         let outcome = self.connection().and_then(|connection| {
             let deadline = Instant::now() + self.unit_max_age;
             let watching = connection.interrupt().watch(&unit.ticket, Some(deadline));
-            if !is_first {
+            if !without_savepoint {
                 connection.control("SAVEPOINT unit")?;
             }
             let answers: Result<Vec<_>> = unit.steps.iter().map(|step| connection.run(step, unit.want)).collect();
@@ -174,7 +187,7 @@ impl Writer {
                 outcome => outcome,
             }?;
             check_deferred(connection)?;
-            if !is_first {
+            if !without_savepoint {
                 connection.control("RELEASE unit")?;
             }
             Ok(answers)
@@ -183,7 +196,7 @@ impl Writer {
         match &outcome {
             // SQLCipher stays in its error state once it has met a damaged page: only a new connection is good.
             Err(error) if breaks_connection(error) => self.connection = None,
-            Err(_) if is_first => self.roll_back(),
+            Err(_) if without_savepoint => self.roll_back(),
             Err(_) if self.in_transaction() => {
                 let undone =
                     self.connection().and_then(|connection| connection.control("ROLLBACK TO unit; RELEASE unit"));
@@ -360,6 +373,10 @@ impl Unit {
 }
 
 impl Settled {
+    fn is_large(&self) -> bool {
+        matches!(self, Settled::Unit(unit, _) if unit.is_large())
+    }
+
     fn has_succeeded(&self) -> bool {
         !matches!(self, Settled::Unit(_, Err(_)))
     }

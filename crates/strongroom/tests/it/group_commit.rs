@@ -157,6 +157,23 @@ async fn an_error_that_comes_from_a_neighbours_row_is_answered_only_if_that_row_
 }
 
 #[tokio::test]
+async fn a_large_batch_that_fails_takes_no_other_large_one_along() {
+    let place = Place::new();
+    let db = database(&place).await;
+    let batch = |first: i64| {
+        let db = db.clone();
+        let rows: Vec<_> = (first..first + 500).map(|id| params![id]).collect();
+        Box::pin(async move { db.execute_many(INSERT, rows).await }) as Write
+    };
+    // The second begins with a row that the first has, the last is small.
+    let work = vec![batch(1), batch(500), batch(2000), write(&db, INSERT, params![5000])];
+    let outcomes = in_one_group(&db, work).await;
+    assert!(outcomes[1].as_ref().is_err_and(Error::is_unique_violation), "{outcomes:?}");
+    assert_eq!([&outcomes[0], &outcomes[2], &outcomes[3]].map(|outcome| *outcome.as_ref().unwrap()), [500, 500, 1]);
+    assert_eq!(count(&db).await, 1002);
+}
+
+#[tokio::test]
 async fn many_callers_at_once_lose_and_double_nothing() {
     let place = Place::new();
     let db = database(&place).await;

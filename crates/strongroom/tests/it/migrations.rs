@@ -131,3 +131,15 @@ async fn a_step_that_takes_longer_than_a_session_may_is_not_cut_off() {
     let db = config.connect().await.unwrap();
     assert!(db.table_exists("slow").await.unwrap());
 }
+
+#[tokio::test]
+async fn another_programs_database_is_refused_and_untouched() {
+    let place = Place::new();
+    let db = place.open().await;
+    db.execute("CREATE TABLE theirs (id INTEGER)", params![]).await.unwrap();
+    db.close().await.unwrap();
+    let before = std::fs::read(place.path()).unwrap();
+    let error = place.config().migrations(&ONE).connect().await.unwrap_err();
+    assert!(error.to_string().contains("another program's"), "{error}");
+    assert_eq!(std::fs::read(place.path()).unwrap(), before);
+}

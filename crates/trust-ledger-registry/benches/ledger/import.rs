@@ -86,6 +86,7 @@ async fn revoke_some(registry: &Registry, rows: usize) {
             revoked_at: time::OffsetDateTime::now_utc(),
             reason: Some(RevocationReason::Superseded),
             invalidity_date: None,
+            not_after: None,
         })
         .collect();
     let start = Instant::now();

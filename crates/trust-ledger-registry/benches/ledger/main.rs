@@ -8,7 +8,7 @@
 //! |---|---|---|
 //! | `LEDGER_BENCH_ROWS` | certificates in the large ledger, imported in ten parts | 1,000,000 |
 //! | `LEDGER_BENCH_WRITES` | registrations and single rows written by 64 callers | 10,000 |
-//! | `LEDGER_BENCH_CACHE_KIB` | page cache per connection | strongroom's default |
+//! | `LEDGER_BENCH_CACHE_KIB` | page cache per connection | 65,536, the ledger's |
 //! | `LEDGER_BENCH_CA` | the CA's key, `ec` or `rsa` | `ec` |
 
 mod bundle;
@@ -22,7 +22,7 @@ mod writes;
 use std::path::Path;
 
 use strongroom::{Config, KeySource};
-use trust_ledger_registry::MIGRATIONS;
+use trust_ledger_registry::{CACHE_KIB, MIGRATIONS};
 
 /// Every file's passphrase.
 const KEY: &str = "correct horse battery staple";
@@ -49,11 +49,9 @@ fn main() {
 
 /// The settings of every ledger here.
 fn config(path: &Path) -> Config {
-    let config = Config::sqlite(path).key(KeySource::literal(KEY)).migrations(&MIGRATIONS).migrate(true);
-    match number("LEDGER_BENCH_CACHE_KIB", 0) {
-        0 => config,
-        kib => config.cache_kib(u32::try_from(kib).expect("a cache under 4 TiB")),
-    }
+    let cache = number("LEDGER_BENCH_CACHE_KIB", CACHE_KIB as usize);
+    let cache = u32::try_from(cache).expect("a cache under 4 TiB");
+    Config::sqlite(path).key(KeySource::literal(KEY)).migrations(&MIGRATIONS).cache_kib(cache)
 }
 
 fn number(variable: &str, default: usize) -> usize {

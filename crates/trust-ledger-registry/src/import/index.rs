@@ -28,7 +28,7 @@ impl Pipeline<'_> {
         let Some(issuer) = self.issuer_of_index(position, entries).await? else {
             let reason = format!(
                 "{revoked} revocations of an unknown issuer: import its certificates first, or together with the CA's \
-                 certificate in the same folder, or name the issuer"
+                 certificate in the same folder, or say whose they are with --issuer"
             );
             self.summary.refuse(position, reason);
             return Ok(());
@@ -41,6 +41,7 @@ impl Pipeline<'_> {
                 revoked_at,
                 reason: Some(entry.reason.unwrap_or(RevocationReason::Unspecified)),
                 invalidity_date: entry.invalidity_date,
+                not_after: Some(entry.expires),
             })
         });
         let mut together = Vec::with_capacity(TOGETHER);

@@ -38,7 +38,8 @@ impl Pipeline<'_> {
                 return Ok(());
             }
         };
-        let issuer = match self.signer(&list, &der).await? {
+        let signer = self.signer(&list, &der).await?;
+        let issuer = match signer {
             Signer::Known(issuer) => issuer,
             Signer::Uncheckable(issuer) => {
                 self.summary.unchecked(position);
@@ -57,6 +58,7 @@ impl Pipeline<'_> {
             self.summary.revocations_known += list.entries().filter(Result::is_ok).count() as u64;
             return Ok(());
         }
+        let is_checked = matches!(signer, Signer::Known(_));
         let source = self.source_of(position);
         let mut entries = Vec::with_capacity(TOGETHER);
         // In an indirect CRL, entries of several issuers follow each other.
@@ -71,6 +73,15 @@ impl Pipeline<'_> {
                 }
             };
             let other = entry.certificate_issuer.as_ref().filter(|name| !same(name, list.issuer()));
+            if let Some(other) = other.filter(|_| !is_checked) {
+                // Else anybody could revoke anybody's certificates.
+                let reason = format!(
+                    "an entry for {}: a CRL whose signature is not checked speaks for its own issuer only",
+                    other.text()
+                );
+                self.summary.refuse(position, reason);
+                continue;
+            }
             let changed = match (&current, other) {
                 (None, None) => false,
                 (Some(current), Some(other)) => !same(current, other),
@@ -160,5 +171,6 @@ fn recordable(entry: RevokedEntry) -> RevocationEntry {
             EntryReason::RemoveFromCrl => None,
         },
         invalidity_date: entry.invalidity_date,
+        not_after: None,
     }
 }

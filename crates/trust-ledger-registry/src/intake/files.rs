@@ -93,6 +93,10 @@ impl Files {
         let entries = fs::read_dir(&folder)
             .and_then(|entries| entries.map(|entry| entry.map(|entry| entry.path())).collect::<io::Result<Vec<_>>>());
         let mut entries = entries.map_err(|source| FileError { path: folder, source })?;
+        // Their predecessors say what was true before the last change.
+        if entries.iter().any(|path| path.file_name().is_some_and(|name| name == "index.txt")) {
+            entries.retain(|path| path.file_name().is_none_or(|name| name != "index.txt.old"));
+        }
         entries.sort_by(|a, b| (turn(b), b).cmp(&(turn(a), a)));
         self.pending.append(&mut entries);
         Ok(())

@@ -55,7 +55,9 @@ pub(super) fn read_from<R: Read>(
                     }
                     continue;
                 }
-                Err(reason) if json_lines => {
+                // Only what begins as an object's first key is taken for a damaged line of NDJSON: logs have lines in
+                // brackets of other kinds, and PEM in any of them.
+                Err(reason) if json_lines && is_object(line.text) && !is_pem(line.text) => {
                     let position = origin.at(Place::Line(number));
                     if sink(Found { position, object: Object::Refused(reason) }).is_break() {
                         return Ok(ControlFlow::Break(()));
@@ -73,6 +75,14 @@ pub(super) fn read_from<R: Read>(
         }
     }
     Ok(scanner.finish(&mut |line, object| sink(Found { position: origin.at(Place::Line(line)), object })))
+}
+
+fn is_object(line: &[u8]) -> bool {
+    matches!(line.trim_ascii_start(), [b'{', b'"', ..])
+}
+
+fn is_pem(line: &[u8]) -> bool {
+    memchr::memmem::find(line, b"-----BEGIN ").is_some()
 }
 
 /// Finds the PEM blocks in a text that is in memory.

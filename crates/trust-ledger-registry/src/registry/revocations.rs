@@ -36,6 +36,9 @@ pub struct RevocationEntry {
     pub reason: Option<RevocationReason>,
     /// When the key is thought to have been compromised.
     pub invalidity_date: Option<OffsetDateTime>,
+    /// The certificate's notAfter, where the source tells it: without it, and without the certificate, the entry stays
+    /// on the issuer's CRL for ever.
+    pub not_after: Option<OffsetDateTime>,
 }
 
 /// What became of many revocations.
@@ -124,7 +127,7 @@ impl Registry {
         const INSERT: &str = "-- record revocation\n\
             INSERT INTO revocation (issuer, serial, revoked_at, reason, invalidity_date, source, recorded_at, not_after) \
             VALUES ($1, $2, $3, $4, $5, $6, $7, \
-                (SELECT max(c.not_after) FROM certificate AS c WHERE c.serial = $2 AND c.issuer = $1))";
+                COALESCE((SELECT max(c.not_after) FROM certificate AS c WHERE c.serial = $2 AND c.issuer = $1), $8))";
         const UPDATE: &str = "-- change revocation\n\
             UPDATE revocation SET revoked_at = $3, reason = $4, invalidity_date = COALESCE($5, invalidity_date) \
             WHERE issuer = $1 AND serial = $2";
@@ -162,7 +165,16 @@ impl Registry {
                     let code = i64::from(next.reason.code());
                     batch.push(
                         INSERT,
-                        params![issuer, serial, next.revoked_at, code, entry.invalidity_date, source, now],
+                        params![
+                            issuer,
+                            serial,
+                            next.revoked_at,
+                            code,
+                            entry.invalidity_date,
+                            source,
+                            now,
+                            entry.not_after
+                        ],
                     );
                     action::REVOCATION_RECORDED
                 }

@@ -31,7 +31,7 @@ macro_rules! is_replaced {
     () => {
         "o.names_key = c.names_key AND o.not_before >= c.not_before AND o.issuer = c.issuer \
          AND o.category = c.category AND o.is_precertificate = 0 AND o.revoked = 0 \
-         AND o.not_after >= c.not_after AND o.id <> c.id \
+         AND o.not_after >= c.not_after AND o.not_before <= c.not_after AND o.id <> c.id \
          AND (o.not_before > c.not_before OR o.id > c.id OR c.is_precertificate = 1)"
     };
 }

@@ -83,6 +83,7 @@ async fn what_changes_nothing_leaves_no_event() {
         revoked_at: NOW,
         reason: Some(RevocationReason::Superseded),
         invalidity_date: None,
+        not_after: None,
     };
     registry.record_revocations(issuer, &[known], None).await.unwrap();
     assert_eq!(count().await, 2);
@@ -99,6 +100,7 @@ async fn events_of_unseen_certificates_are_of_their_issuer_and_pages_go_backward
             revoked_at: NOW,
             reason: Some(RevocationReason::Superseded),
             invalidity_date: None,
+            not_after: None,
         })
         .collect();
     registry.record_revocations(issuer, &entries, None).await.unwrap();

@@ -7,7 +7,7 @@ use openssl::pkey::PKey;
 use time::Duration;
 use trust_ledger_registry::{Annotations, Error, ImportInput, ImportOptions, ImportSummary, Registry, Serial, Status};
 
-use crate::support::{Ca, Leaf, NOW, add, get, ledger};
+use crate::support::{Ca, Leaf, NOW, add, get, ledger, pkits};
 
 async fn import(registry: &Registry, path: &Path) -> ImportSummary {
     import_with(registry, path, &ImportOptions::default()).await
@@ -241,4 +241,23 @@ async fn a_dropped_import_keeps_what_it_committed() {
         reported = new;
     }
     assert!(registry.counts().await.unwrap().total >= reported);
+}
+
+/// All of PKITS goes in, but for the one CRL whose signature is wrong on purpose; and going in again changes nothing,
+/// although its delta CRL lifts a hold that its base CRL set.
+#[tokio::test]
+async fn pkits_goes_in_once_and_again_changes_nothing() {
+    let Some(folder) = pkits() else { return };
+    let registry = ledger().await;
+    let everything = || vec![ImportInput::Path(folder.join("certs")), ImportInput::Path(folder.join("crls"))];
+    let first = registry.import(everything(), &ImportOptions::default(), &mut |_| {}).await.unwrap();
+    assert_eq!((first.new, first.known, first.refused_count), (405, 0, 1), "{:?}", first.refused);
+    assert!(first.refused[0].position.contains("BadCRLSignatureCACRL.crl"), "{:?}", first.refused);
+    assert!(first.revocations > 30 && first.holds_lifted == 1, "{first:?}");
+    let before = registry.counts().await.unwrap();
+    let again = registry.import(everything(), &ImportOptions::default(), &mut |_| {}).await.unwrap();
+    assert_eq!((again.new, again.known, again.refused_count), (0, 405, 1));
+    assert_eq!((again.revocations, again.holds_lifted), (0, 0));
+    assert_eq!(again.revocations_known, first.revocations + first.revocations_known + first.holds_lifted);
+    assert_eq!(registry.counts().await.unwrap(), before);
 }

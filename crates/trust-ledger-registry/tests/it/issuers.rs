@@ -72,6 +72,7 @@ async fn importing_the_ca_later_resolves_its_certificates_and_revocations() {
         revoked_at: NOW,
         reason: Some(RevocationReason::Superseded),
         invalidity_date: None,
+        not_after: None,
     };
     let named = get(&registry, ids[1]).await.issuer_id;
     registry.record_revocations(named, &[entry], None).await.unwrap();

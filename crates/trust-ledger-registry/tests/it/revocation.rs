@@ -130,6 +130,7 @@ async fn revocations_of_certificates_never_seen_are_recorded_and_met_by_the_cert
         revoked_at: NOW,
         reason: Some(RevocationReason::KeyCompromise),
         invalidity_date: Some(NOW - Duration::days(1)),
+        not_after: None,
     };
     let recorded = registry.record_revocations(issuer, &[entry.clone(), entry.clone()], Some("crl")).await.unwrap();
     assert_eq!((recorded.recorded, recorded.known), (1, 1));
@@ -151,6 +152,7 @@ async fn a_delta_crls_removal_lifts_a_hold_and_nothing_else() {
         revoked_at: NOW,
         reason,
         invalidity_date: None,
+        not_after: None,
     };
     let (held, gone) = (Some(RevocationReason::CertificateHold), Some(RevocationReason::Superseded));
     registry.record_revocations(issuer, &[entry(1, held), entry(2, gone)], None).await.unwrap();
@@ -177,6 +179,7 @@ async fn crl_entries_hold_what_is_unexpired_and_what_expired_since_the_last_crl(
         revoked_at: NOW - day(400),
         reason: Some(RevocationReason::Unspecified),
         invalidity_date: None,
+        not_after: None,
     };
     registry.record_revocations(issuer, &[unseen], None).await.unwrap();
     let query = CrlQuery::default();

@@ -73,6 +73,8 @@ pub(crate) async fn run(registry: &Registry, output: &Output, arguments: &Argume
 async fn write_all(registry: &Registry, output: &Output, arguments: &Arguments, out: &mut impl Write) -> Result<u64> {
     let mut array = if output.is_json() { Some(json::Array::begin(out)?) } else { None };
     let mut count = 0;
+    // Written when it is known to be the only one.
+    let mut single = Vec::new();
     let filter = arguments.filter.resolve(registry).await?;
     let mut pages = Pages::new(registry, &filter, None, None);
     let mut named = (!arguments.id.is_empty()).then(|| arguments.id.iter());
@@ -99,11 +101,12 @@ async fn write_all(registry: &Registry, output: &Output, arguments: &Arguments, 
                         "more than one certificate matches, and DER holds one; name it with --id",
                     ));
                 }
-                None if arguments.der => out.write_all(&der)?,
+                None if arguments.der => single = der,
                 None => out.write_all(pem(&der).as_bytes())?,
             }
         }
     }
+    out.write_all(&single)?;
     if let Some(array) = array {
         array.end(out)?;
     } else if count == 0 {

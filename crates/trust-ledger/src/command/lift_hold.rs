@@ -85,7 +85,7 @@ pub(crate) async fn run(registry: &Registry, output: &Output, arguments: &Argume
                 None => return Err(failure),
             }
             let revoked_at = OffsetDateTime::now_utc();
-            let entry = RevocationEntry { serial, revoked_at, reason: None, invalidity_date: None };
+            let entry = RevocationEntry { serial, revoked_at, reason: None, invalidity_date: None, not_after: None };
             let recorded = registry.record_revocations(issuer, &[entry], None).await?;
             if recorded.lifted == 0 {
                 return Err(Failure::failed(format!("serial {hex} is not on hold any more; nothing was changed")));

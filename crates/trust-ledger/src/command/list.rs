@@ -76,7 +76,9 @@ pub(crate) async fn run(registry: &Registry, output: &Output, arguments: &Argume
     } else if let Some(cursor) = cursor {
         output.note(&format!("more follow: --after {cursor}"));
     } else if is_table && shown == 0 {
-        output.note(if filter == Filter::default() {
+        output.note(if arguments.after.is_some() {
+            "no more certificates"
+        } else if filter == Filter::default() {
             "the ledger holds no certificates yet; trust-ledger import records some"
         } else {
             "no certificate matches"

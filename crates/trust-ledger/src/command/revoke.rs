@@ -172,6 +172,7 @@ async fn revoke_serial(
         revoked_at,
         reason: Some(request.reason),
         invalidity_date: request.invalidity_date,
+        not_after: None,
     };
     let recorded = registry.record_revocations(issuer, &[entry], request.source.as_deref()).await?;
     let subject = Subject { id: None, issuer_id: issuer, serial: &hex, name: "a certificate not in the ledger" };

@@ -91,8 +91,21 @@ pub(crate) struct Sqlite {
     counters: Arc<Counters>,
     opener: Arc<Opener>,
     writer_open: Arc<AtomicUsize>,
-    /// Disconnected when the last thread has ended and its connection is closed.
-    threads: Mutex<mpsc::Receiver<Infallible>>,
+    reader_threads: Threads,
+    writer_thread: Threads,
+}
+
+/// Threads that have ended when the channel is disconnected: each holds a sender until its connection is closed.
+///
+/// Readers are to end before the writer does: of connections that close at the same moment, none may find itself the
+/// last, and the log would be left behind.
+struct Threads(Mutex<mpsc::Receiver<Infallible>>);
+
+impl Threads {
+    fn have_ended(&self, patience: Duration) -> bool {
+        let ended = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        ended.recv_timeout(patience) == Err(mpsc::RecvTimeoutError::Disconnected)
+    }
 }
 
 impl Sqlite {
@@ -101,15 +114,16 @@ impl Sqlite {
         let counters = Arc::new(Counters::default());
         let holder = WriterHolder::default();
         let writer_open = Arc::new(AtomicUsize::new(0));
-        let (alive, threads) = mpsc::channel();
+        let (reader_alive, reader_threads) = mpsc::channel();
+        let (writer_alive, writer_thread) = mpsc::channel();
         let (writer, queue) = mpsc::channel();
         let (reply, opened) = oneshot::channel();
         let thread = {
             let (settings, counters, holder) = (settings.clone(), Arc::clone(&counters), holder.clone());
-            let (writer_open, alive) = (Arc::clone(&writer_open), alive.clone());
+            let writer_open = Arc::clone(&writer_open);
             move || {
                 // Dropped last: the connection is closed by then.
-                let _alive = alive;
+                let _alive = writer_alive;
                 match open_writer(&settings) {
                     Err(error) => {
                         let _ = reply.send(Err(error));
@@ -139,7 +153,7 @@ impl Sqlite {
         let readers = matches!(opener.place, Place::File { .. }).then(|| {
             let size = settings.max_size.saturating_sub(1).max(1);
             let (opener, counters) = (Arc::clone(&opener), Arc::clone(&counters));
-            Readers::new(opener, size, acquire_timeout, session_max_age, counters, alive)
+            Readers::new(opener, size, acquire_timeout, session_max_age, counters, reader_alive)
         });
         let sqlite = Sqlite {
             writer: Some(writer),
@@ -151,7 +165,8 @@ impl Sqlite {
             counters,
             opener,
             writer_open,
-            threads: Mutex::new(threads),
+            reader_threads: Threads(Mutex::new(reader_threads)),
+            writer_thread: Threads(Mutex::new(writer_thread)),
         };
         if let Some(readers) = &sqlite.readers {
             readers.open_at_least(settings.min_size.saturating_sub(1)).await?;
@@ -257,20 +272,20 @@ impl Sqlite {
         if let Some(readers) = &self.readers {
             readers.close(patience).await;
         }
+        self.wait_for(&self.reader_threads, began, patience).await?;
         // Refused when the writer has ended before, by an earlier call whose future was dropped.
         let _ = self.send(Work::Close);
-        while !self.have_threads_ended() {
+        self.wait_for(&self.writer_thread, began, patience).await
+    }
+
+    async fn wait_for(&self, threads: &Threads, began: Instant, patience: Duration) -> Result<()> {
+        while !threads.have_ended(Duration::ZERO) {
             if began.elapsed() >= patience {
                 return Err(self.holder.waited_in_vain(began.elapsed()));
             }
             tokio::time::sleep(CLOSE_POLL).await;
         }
         Ok(())
-    }
-
-    fn have_threads_ended(&self) -> bool {
-        let threads = self.threads.lock().unwrap_or_else(PoisonError::into_inner);
-        threads.try_recv() == Err(mpsc::TryRecvError::Disconnected)
     }
 
     pub(crate) fn is_encrypted(&self) -> bool {
@@ -336,12 +351,11 @@ impl Drop for Sqlite {
             readers.dismiss();
             readers.lent()
         });
+        let is_busy = lent > 0 || self.holder.is_held();
+        let mut closed = is_busy || self.reader_threads.have_ended(DROP_PATIENCE);
         self.writer = None;
-        if lent > 0 || self.holder.is_held() {
-            return;
-        }
-        let threads = self.threads.get_mut().unwrap_or_else(PoisonError::into_inner);
-        if threads.recv_timeout(DROP_PATIENCE) == Err(mpsc::RecvTimeoutError::Timeout) {
+        closed = closed && (is_busy || self.writer_thread.have_ended(DROP_PATIENCE));
+        if !closed {
             tracing::debug!("connections are still being closed");
         }
     }

@@ -55,9 +55,9 @@ pub(super) fn read_from<R: Read>(
                     }
                     continue;
                 }
-                // Only what begins as an object's first key is taken for a damaged line of NDJSON: logs have lines in
-                // brackets of other kinds, and PEM in any of them.
-                Err(reason) if json_lines && is_object(line.text) && !is_pem(line.text) => {
+                // Only what begins as JSON does is taken for a damaged line of NDJSON: logs have lines in brackets of other
+                // kinds, and PEM in any of them.
+                Err(reason) if json_lines && begins_json(line.text) && !is_pem(line.text) => {
                     let position = origin.at(Place::Line(number));
                     if sink(Found { position, object: Object::Refused(reason) }).is_break() {
                         return Ok(ControlFlow::Break(()));
@@ -77,8 +77,8 @@ pub(super) fn read_from<R: Read>(
     Ok(scanner.finish(&mut |line, object| sink(Found { position: origin.at(Place::Line(line)), object })))
 }
 
-fn is_object(line: &[u8]) -> bool {
-    matches!(line.trim_ascii_start(), [b'{', b'"', ..])
+fn begins_json(line: &[u8]) -> bool {
+    matches!(line.trim_ascii(), [b'{' | b'['] | [b'{', b'"', ..] | [b'[', b'{' | b'[' | b'"', ..])
 }
 
 fn is_pem(line: &[u8]) -> bool {

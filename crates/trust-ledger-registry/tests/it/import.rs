@@ -198,7 +198,7 @@ async fn an_index_needs_its_issuer_from_the_caller_the_certificates_or_the_folde
     let registry = ledger().await;
     let summary = import(&registry, &path).await;
     assert_eq!((summary.revocations, summary.refused_count), (0, 1));
-    assert!(summary.refused[0].reason.contains("name the issuer"), "{:?}", summary.refused);
+    assert!(summary.refused[0].reason.contains("--issuer"), "{:?}", summary.refused);
 
     let id = add(&registry, &leaf).await;
     let summary = import(&registry, &path).await;

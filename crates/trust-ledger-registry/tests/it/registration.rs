@@ -1,7 +1,8 @@
 //! Registering certificates: the record, and what makes two of them the same.
 
 use serde_json::Value;
-use trust_ledger_registry::{Annotations, Category, Certificate, Filter, Page, Registration, Status};
+use time::Duration;
+use trust_ledger_registry::{Annotations, Category, Certificate, Expiring, Filter, Page, Registration, Status};
 
 use crate::support::{Ca, Leaf, NOW, add, get, key, ledger};
 
@@ -160,4 +161,18 @@ async fn times_before_1970_at_never_and_in_the_wrong_order_are_kept() {
     assert_eq!(counts.by_status[&Status::NotYetValid], 1);
     let page = registry.list(&Filter::default(), &Page::default()).await.unwrap();
     assert_eq!(page.records.len(), 4);
+}
+
+#[tokio::test]
+async fn a_certificate_that_begins_after_another_has_ended_does_not_replace_it() {
+    let registry = ledger().await;
+    let ca = Ca::new("CA");
+    let days = Duration::days;
+    let first = add(&registry, &ca.issue(&Leaf::new("gap.example").valid(NOW - days(80), NOW + days(10)))).await;
+    add(&registry, &ca.issue(&Leaf::new("gap.example").valid(NOW + days(30), NOW + days(120)))).await;
+    assert_eq!(get(&registry, first).await.replaced_by, None);
+    let expiring = registry.expiring(&Expiring::default()).await.unwrap();
+    assert_eq!(expiring.iter().map(|record| record.id).collect::<Vec<_>>(), [first]);
+    let next = add(&registry, &ca.issue(&Leaf::new("gap.example").valid(NOW + days(10), NOW + days(100)))).await;
+    assert_eq!(get(&registry, first).await.replaced_by, Some(next));
 }

@@ -14,6 +14,38 @@ use crate::sqlite::{Answer, Command, Rows, SessionLink, Want, flow};
 use crate::statements::{reading_methods, writing_methods};
 use crate::stream::RowStream;
 
+/// What [`reading_methods`] asks of a type that has a `link`. The session's own place is what waits name, so the
+/// statement's is not kept.
+macro_rules! read_through_link {
+    () => {
+        fn rows(
+            &mut self,
+            step: Step,
+            at_most: usize,
+            _: &'static Location<'static>,
+        ) -> impl Future<Output = Result<Vec<Row>>> + Send {
+            self.link.rows(step, at_most)
+        }
+
+        fn row_stream(&mut self, step: Step, _: &'static Location<'static>) -> RowStream<'_> {
+            self.link.stream(step)
+        }
+    };
+}
+
+/// What [`writing_methods`] asks of such a type.
+macro_rules! write_through_link {
+    () => {
+        fn answers(
+            &mut self,
+            steps: Vec<Step>,
+            _: &'static Location<'static>,
+        ) -> impl Future<Output = Result<Vec<Answer>>> + Send {
+            self.link.run(steps, Want::Count)
+        }
+    };
+}
+
 /// A read-write unit of work: all of it takes effect at [`commit`](Self::commit), or none.
 ///
 /// On SQLite it has the one writer to itself until it ends, so it should end soon: after
@@ -74,27 +106,8 @@ impl Session {
 
     reading_methods!(&mut);
     writing_methods!(&mut);
-
-    fn rows(
-        &mut self,
-        step: Step,
-        at_most: usize,
-        _: &'static Location<'static>,
-    ) -> impl Future<Output = Result<Vec<Row>>> + Send {
-        self.link.rows(step, at_most)
-    }
-
-    fn answers(
-        &mut self,
-        steps: Vec<Step>,
-        _: &'static Location<'static>,
-    ) -> impl Future<Output = Result<Vec<Answer>>> + Send {
-        self.link.run(steps, Want::Count)
-    }
-
-    fn row_stream(&mut self, step: Step, _: &'static Location<'static>) -> RowStream<'_> {
-        self.link.stream(step)
-    }
+    read_through_link!();
+    write_through_link!();
 
     /// A second handle on the same session, for [`Database::transaction`](crate::Database::transaction), which commits
     /// the session that it has given away.
@@ -135,19 +148,7 @@ impl ReadSession {
     }
 
     reading_methods!(&mut);
-
-    fn rows(
-        &mut self,
-        step: Step,
-        at_most: usize,
-        _: &'static Location<'static>,
-    ) -> impl Future<Output = Result<Vec<Row>>> + Send {
-        self.link.rows(step, at_most)
-    }
-
-    fn row_stream(&mut self, step: Step, _: &'static Location<'static>) -> RowStream<'_> {
-        self.link.stream(step)
-    }
+    read_through_link!();
 }
 
 /// A part of a session that can be taken back alone. Dropped without [`release`](Self::release), it is rolled back.
@@ -205,27 +206,8 @@ impl<'s> Savepoint<'s> {
 
     reading_methods!(&mut);
     writing_methods!(&mut);
-
-    fn rows(
-        &mut self,
-        step: Step,
-        at_most: usize,
-        _: &'static Location<'static>,
-    ) -> impl Future<Output = Result<Vec<Row>>> + Send {
-        self.link.rows(step, at_most)
-    }
-
-    fn answers(
-        &mut self,
-        steps: Vec<Step>,
-        _: &'static Location<'static>,
-    ) -> impl Future<Output = Result<Vec<Answer>>> + Send {
-        self.link.run(steps, Want::Count)
-    }
-
-    fn row_stream(&mut self, step: Step, _: &'static Location<'static>) -> RowStream<'_> {
-        self.link.stream(step)
-    }
+    read_through_link!();
+    write_through_link!();
 }
 
 impl Drop for Savepoint<'_> {

@@ -174,7 +174,6 @@ pub struct Revocation {
     /// The issuer that revoked.
     pub issuer_id: Uuid,
     /// The revoked serial, in minimal hex.
-    #[serde(serialize_with = "serial_hex")]
     pub serial: Serial,
     /// When it was revoked or put on hold.
     #[serde(serialize_with = "timestamp::serialize")]
@@ -189,10 +188,6 @@ pub struct Revocation {
     /// When this ledger recorded it.
     #[serde(serialize_with = "timestamp::serialize")]
     pub recorded_at: OffsetDateTime,
-}
-
-fn serial_hex<S: serde::Serializer>(serial: &Serial, serializer: S) -> Result<S::Ok, S::Error> {
-    serializer.serialize_str(&serial.to_hex())
 }
 
 /// An issuer with certificates or revocations in the ledger.

@@ -30,7 +30,6 @@ pub struct CrlQuery {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct CrlEntry {
     /// The revoked serial, as minimal hex.
-    #[serde(serialize_with = "as_hex")]
     pub serial: Serial,
     /// When it was revoked or put on hold.
     #[serde(serialize_with = "timestamp::serialize")]
@@ -40,10 +39,6 @@ pub struct CrlEntry {
     /// When the key is thought to have been compromised.
     #[serde(serialize_with = "timestamp::option::serialize")]
     pub invalidity_date: Option<OffsetDateTime>,
-}
-
-fn as_hex<S: serde::Serializer>(serial: &Serial, serializer: S) -> Result<S::Ok, S::Error> {
-    serializer.serialize_str(&serial.to_hex())
 }
 
 /// The entries of a CRL as they are read: one snapshot, bounded memory. Dropping it ends the reading.

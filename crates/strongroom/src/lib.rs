@@ -29,6 +29,7 @@ mod database;
 mod error;
 mod key;
 mod migration;
+pub mod pool;
 mod row;
 mod session;
 mod sqlite;

@@ -5,10 +5,12 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
+use crate::connection::Connection;
 use crate::database::Database;
 use crate::error::{Error, Result};
 use crate::key::KeySource;
 use crate::migration::Migrations;
+use crate::pool::{self, clamp};
 use crate::sqlite::{Settings, SettingsPlace};
 
 /// What a database handle opens, and how.
@@ -18,6 +20,11 @@ use crate::sqlite::{Settings, SettingsPlace};
 /// | [`pool_min_size`](Self::pool_min_size) | 1 | 0 | 10 |
 /// | [`pool_max_size`](Self::pool_max_size) | 10 | 1 | 100 |
 /// | [`acquire_timeout`](Self::acquire_timeout) | 30 s | 1 s | 300 s |
+/// | [`connect_attempts`](Self::connect_attempts) | 3 | 1 | 10 |
+/// | [`connect_delay`](Self::connect_delay) | 0.5 s | 0.1 s | 60 s |
+/// | [`pool_idle_timeout`](Self::pool_idle_timeout) | 10 min | 1 s | 1 day |
+/// | [`pool_max_lifetime`](Self::pool_max_lifetime) | none | 1 s | 1 day |
+/// | [`pool_leak_warning`](Self::pool_leak_warning) | none | 1 s | 1 day |
 /// | [`session_max_age`](Self::session_max_age) | 60 s | 1 s | 3600 s |
 /// | [`cache_kib`](Self::cache_kib) | 16,384 | 64 | 4,194,304 |
 ///
@@ -79,11 +86,10 @@ impl Config {
                 place,
                 key: None,
                 create: true,
-                min_size: 1,
-                max_size: 10,
-                acquire_timeout: Duration::from_secs(30),
+                pool: pool::Settings::default(),
                 session_max_age: Duration::from_secs(60),
                 cache_kib: 16 * 1024,
+                inline_reads: true,
             },
             migrations: None,
             migrate: true,
@@ -106,22 +112,77 @@ impl Config {
     /// Physical connections opened at once and kept, the writer included. Default 1, 0 to 10; SQLite's writer is always
     /// open.
     pub fn pool_min_size(mut self, size: usize) -> Self {
-        self.settings.min_size = clamp("pool_min_size", size, 0, 10);
+        self.settings.pool = self.settings.pool.min_size(size);
         self
     }
 
     /// Most physical connections, the writer included. Default 10, 1 to 100. SQLite has always one writer, and in a file
     /// at least one reader.
     pub fn pool_max_size(mut self, size: usize) -> Self {
-        self.settings.max_size = clamp("pool_max_size", size, 1, 100);
+        self.settings.pool = self.settings.pool.max_size(size);
         self
     }
 
     /// Longest time to wait for a connection, the writer's turn, or another process's lock. Default 30 s, 1 s to 300 s.
     /// Then [`PoolExhausted`](Error::PoolExhausted), or `locked by another process`.
     pub fn acquire_timeout(mut self, timeout: Duration) -> Self {
-        let (least, most) = (Duration::from_secs(1), Duration::from_secs(300));
-        self.settings.acquire_timeout = clamp("acquire_timeout", timeout, least, most);
+        self.settings.pool = self.settings.pool.acquire_timeout(timeout);
+        self
+    }
+
+    /// Attempts to open a further connection before a waiter is told why there is none. Default 3, 1 to 10. The first
+    /// connection, whose key or file may be wrong, is tried once.
+    pub fn connect_attempts(mut self, attempts: u32) -> Self {
+        self.settings.pool = self.settings.pool.connect_attempts(attempts);
+        self
+    }
+
+    /// Pause before the second attempt, doubled for each further one. Default 0.5 s, 0.1 s to 60 s.
+    pub fn connect_delay(mut self, delay: Duration) -> Self {
+        self.settings.pool = self.settings.pool.connect_delay(delay);
+        self
+    }
+
+    /// Idle for longer than this, a connection above the least size is closed. Default 10 min, 1 s to a day; `None` keeps
+    /// it.
+    pub fn pool_idle_timeout(mut self, timeout: Option<Duration>) -> Self {
+        self.settings.pool = self.settings.pool.idle_timeout(timeout);
+        self
+    }
+
+    /// Older than this, less up to a tenth, a reading connection is replaced. Default none, 1 s to a day.
+    pub fn pool_max_lifetime(mut self, lifetime: Option<Duration>) -> Self {
+        self.settings.pool = self.settings.pool.max_lifetime(lifetime);
+        self
+    }
+
+    /// How often an idle connection is tested. Default none, 1 s to a day. A file needs none and gets none.
+    pub fn pool_keepalive(mut self, interval: Option<Duration>) -> Self {
+        self.settings.pool = self.settings.pool.keepalive(interval);
+        self
+    }
+
+    /// Idle for longer than this, a connection is tested before it is lent. Default 1 s, 0 to a day; `None` never. A file
+    /// needs none and gets none: each use looks whether it is still there.
+    pub fn pool_test_after_idle(mut self, idle: Option<Duration>) -> Self {
+        self.settings.pool = self.settings.pool.test_after_idle(idle);
+        self
+    }
+
+    /// A reading connection that is lent for longer is named in a warning, with the borrower's place in the source. Default
+    /// none, 1 s to a day.
+    pub fn pool_leak_warning(mut self, age: Option<Duration>) -> Self {
+        self.settings.pool = self.settings.pool.leak_warning(age);
+        self
+    }
+
+    /// Whether a query that was quick so far is run on the caller's thread when a reading connection is free. Default: yes.
+    ///
+    /// It saves the way to another thread and back, many times what a point read takes. Beyond some 100 µs of SQLite's
+    /// work it is stopped and run again on a thread, then and from then on. Pages that are not in memory are read from the
+    /// disk meanwhile: where that is slow, and other tasks of the runtime must not wait for it, switch it off.
+    pub fn inline_reads(mut self, inline: bool) -> Self {
+        self.settings.inline_reads = inline;
         self
     }
 
@@ -162,6 +223,11 @@ impl Config {
     ///
     /// [`Config`](Error::Config) when the settings do not fit together, or a migration is malformed.
     pub fn open(mut self) -> Result<Database> {
+        self.validate()?;
+        Ok(Database::new(self))
+    }
+
+    fn validate(&mut self) -> Result<()> {
         if let SettingsPlace::File(path) = &mut self.settings.place {
             if path.as_os_str() == ":memory:" {
                 return Err(Error::config("path", ":memory: is no file; use Config::memory or sqlite::memory:"));
@@ -175,7 +241,7 @@ impl Config {
         if let Some(migrations) = self.migrations {
             migrations.validate()?;
         }
-        Ok(Database::new(self))
+        Ok(())
     }
 
     /// Makes a handle and connects: the key is asked for, the file opened, the schema brought up to date.
@@ -195,6 +261,25 @@ impl Config {
         Ok(database)
     }
 
+    /// Opens one connection without a pool: no writer's thread, no readers, no group commit. For a program that does one
+    /// thing after another, such as a command line tool. The schema is neither migrated nor looked at.
+    ///
+    /// # Errors
+    ///
+    /// As [`connect`](Self::connect); [`Config`](Error::Config) with [`migrations`](Self::migrations), which need a
+    /// [`Database`].
+    ///
+    /// # Cancel safety
+    ///
+    /// Dropped, the opening ends in the background.
+    pub async fn connect_one(mut self) -> Result<Connection> {
+        if self.migrations.is_some() {
+            return Err(Error::config("migrations", "one connection does not migrate; use Config::connect"));
+        }
+        self.validate()?;
+        Ok(Connection::new(crate::sqlite::connect_one(&self.settings).await?))
+    }
+
     pub(crate) fn settings(&self) -> &Settings {
         &self.settings
     }
@@ -202,16 +287,4 @@ impl Config {
     pub(crate) fn schema(&self) -> Option<(&'static Migrations, bool)> {
         self.migrations.map(|migrations| (migrations, self.migrate))
     }
-}
-
-fn clamp<T: PartialOrd + Copy + std::fmt::Debug>(setting: &str, value: T, least: T, most: T) -> T {
-    let nearest = if value < least {
-        least
-    } else if value > most {
-        most
-    } else {
-        return value;
-    };
-    tracing::warn!(setting, given = ?value, used = ?nearest, "a setting is out of its range; the nearest bound is used");
-    nearest
 }

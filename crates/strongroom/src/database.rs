@@ -14,6 +14,7 @@ use tokio::sync::OnceCell;
 use crate::batch::Step;
 use crate::check::Report;
 use crate::config::Config;
+use crate::connection::Connection;
 use crate::error::{Busy, Error, Result};
 use crate::row::Row;
 use crate::session::{ReadSession, Session};
@@ -125,6 +126,21 @@ impl Database {
         async move { Ok(ReadSession::new(self.engine().await?.session(true, None, location).await?)) }
     }
 
+    /// Lends one physical connection, outside any transaction, for as long as it is held.
+    ///
+    /// # Errors
+    ///
+    /// As [`read_session`](Self::read_session).
+    ///
+    /// # Cancel safety
+    ///
+    /// Dropped, nothing is lent.
+    #[track_caller]
+    pub fn connection(&self) -> impl Future<Output = Result<Connection>> + Send {
+        let location = Location::caller();
+        async move { Ok(Connection::new(self.engine().await?.connection(location).await?)) }
+    }
+
     /// Runs `work` in a session: commits when it answers `Ok`, rolls back when it answers `Err`, panics or is dropped.
     ///
     /// When another transaction was in the way (a serialization failure, seen by the engine whatever error `work` makes
@@ -185,6 +201,57 @@ impl Database {
                 tokio::time::sleep(back_off(attempt)).await;
             }
         }
+    }
+
+    /// Builds the file anew, without the space that deleted rows have left. Needs up to twice the file's size on the disk
+    /// meanwhile, and writers wait.
+    ///
+    /// # Errors
+    ///
+    /// [`Query`](Error::Query): the disk is full; another process reads.
+    ///
+    /// # Cancel safety
+    ///
+    /// Dropped, it is stopped, and the file is as it was.
+    #[track_caller]
+    pub fn vacuum(&self) -> impl Future<Output = Result<()>> + Send {
+        let location = Location::caller();
+        async move { self.engine().await?.vacuum(location).await }
+    }
+
+    /// Lets SQLite gather what it needs to choose good plans, where it finds that worth while. To be called now and then,
+    /// such as once a day, or before closing.
+    ///
+    /// <https://www.sqlite.org/pragma.html#pragma_optimize>
+    ///
+    /// # Errors
+    ///
+    /// As [`execute`](Self::execute).
+    ///
+    /// # Cancel safety
+    ///
+    /// Dropped, it is stopped.
+    #[track_caller]
+    pub fn optimize(&self) -> impl Future<Output = Result<()>> + Send {
+        let location = Location::caller();
+        async move { self.engine().await?.optimize(location).await }
+    }
+
+    /// Copies the write-ahead log into the file and empties it. The writer does that by itself from time to time; this is
+    /// for who wants the file alone, or its log small, now. Answers `false` when a snapshot that somebody holds keeps a part
+    /// of the log.
+    ///
+    /// # Errors
+    ///
+    /// As [`execute`](Self::execute).
+    ///
+    /// # Cancel safety
+    ///
+    /// Dropped before its turn, nothing is done; later, it goes on.
+    #[track_caller]
+    pub fn checkpoint(&self) -> impl Future<Output = Result<bool>> + Send {
+        let location = Location::caller();
+        async move { self.engine().await?.checkpoint(location).await }
     }
 
     /// Proves that the database can be used: connects, writes and rolls back, reads, compares the schema. Each step is
@@ -248,9 +315,9 @@ impl Database {
         if let Some(engine) = self.shared.engine.get() {
             return Ok(engine);
         }
-        let waited = self.shared.config.settings().acquire_timeout;
+        let waited = self.shared.config.settings().pool.acquire_timeout;
         let opened = tokio::time::timeout(waited, self.open_engine()).await;
-        opened.unwrap_or(Err(Error::PoolExhausted { waited, busy: Busy::Opening }))
+        opened.unwrap_or(Err(Error::PoolExhausted { waited, busy: Busy::Opening, source: None }))
     }
 
     async fn open_engine(&self) -> Result<&Sqlite> {

@@ -57,6 +57,8 @@ pub enum Error {
         waited: Duration,
         /// Who holds what was waited for.
         busy: Busy,
+        /// Why no further connection could be made, if that was tried.
+        source: Option<Arc<Error>>,
     },
     /// A statement failed.
     Query {
@@ -122,7 +124,7 @@ impl fmt::Display for Error {
             Error::Encryption { database, problem } => write!(f, "{}: {problem}", database.display()),
             Error::Credential { from, reason, .. } => write!(f, "{from}: {reason}"),
             Error::Config { setting, reason } => write!(f, "setting {setting}: {reason}"),
-            Error::PoolExhausted { waited, busy } => write!(f, "no connection within {}: {busy}", Seconds(*waited)),
+            Error::PoolExhausted { waited, busy, .. } => write!(f, "no connection within {}: {busy}", Seconds(*waited)),
             Error::Query { kind, message, .. } => write!(f, "{kind}: {message}"),
             Error::NoRow => f.write_str("the query answered no row where one was expected"),
             Error::Decode { column, expected, found } => {
@@ -151,9 +153,9 @@ impl std::error::Error for Error {
             | Error::Credential { source, .. }
             | Error::Query { source, .. }
             | Error::CommitUnknown { source } => source.as_deref().map(|cause| cause as _),
-            Error::Transaction { source, .. } | Error::Migration { source, .. } => {
-                source.as_deref().map(|cause| cause as _)
-            }
+            Error::Transaction { source, .. }
+            | Error::Migration { source, .. }
+            | Error::PoolExhausted { source, .. } => source.as_deref().map(|cause| cause as _),
             _ => None,
         }
     }
@@ -259,6 +261,8 @@ pub enum Busy {
     Writer(Option<Holder>),
     /// The database is still being opened: its key, its file or its lock takes long.
     Opening,
+    /// A further connection is still being made.
+    Connecting,
     /// All reading connections are taken.
     Readers {
         /// How many there are.
@@ -272,6 +276,7 @@ impl fmt::Display for Busy {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Busy::Opening => f.write_str("the database is still being opened"),
+            Busy::Connecting => f.write_str("a further connection is still being made"),
             Busy::Writer(None) => f.write_str("the writer is busy"),
             Busy::Writer(Some(holder)) => write!(f, "the writer is held by {holder}"),
             Busy::Readers { size, oldest: None } => write!(f, "all {size} readers are busy"),
@@ -365,7 +370,8 @@ mod tests {
     fn an_exhausted_pool_says_who_holds_the_writer_and_for_how_long() {
         let location = Location::caller();
         let holder = Holder { age: Duration::from_millis(2500), location };
-        let error = Error::PoolExhausted { waited: Duration::from_secs(1), busy: Busy::Writer(Some(holder)) };
+        let error =
+            Error::PoolExhausted { waited: Duration::from_secs(1), busy: Busy::Writer(Some(holder)), source: None };
         let expected = format!("no connection within 1.0 s: the writer is held by {location} for 2.5 s");
         assert_eq!(error.to_string(), expected);
     }

@@ -3,48 +3,12 @@
 //! Start from [`Session`], which [`Database::session`](crate::Database::session) opens. A session that is dropped rolls
 //! back; it never leaves a transaction open, whatever await it is dropped at.
 
-use std::panic::Location;
-
-use tokio::sync::oneshot;
-
-use crate::batch::Step;
-use crate::error::{Error, Result};
-use crate::row::Row;
-use crate::sqlite::{Answer, Command, Rows, SessionLink, Want, flow};
+#[cfg(doc)]
+use crate::error::Error;
+use crate::error::Result;
+use crate::link::{Link, read_through_link, write_through_link};
+use crate::sqlite::{Command, SessionLink};
 use crate::statements::{reading_methods, writing_methods};
-use crate::stream::RowStream;
-
-/// What [`reading_methods`] asks of a type that has a `link`. The session's own place is what waits name, so the
-/// statement's is not kept.
-macro_rules! read_through_link {
-    () => {
-        fn rows(
-            &mut self,
-            step: Step,
-            at_most: usize,
-            _: &'static Location<'static>,
-        ) -> impl Future<Output = Result<Vec<Row>>> + Send {
-            self.link.rows(step, at_most)
-        }
-
-        fn row_stream(&mut self, step: Step, _: &'static Location<'static>) -> RowStream<'_> {
-            self.link.stream(step)
-        }
-    };
-}
-
-/// What [`writing_methods`] asks of such a type.
-macro_rules! write_through_link {
-    () => {
-        fn answers(
-            &mut self,
-            steps: Vec<Step>,
-            _: &'static Location<'static>,
-        ) -> impl Future<Output = Result<Vec<Answer>>> + Send {
-            self.link.run(steps, Want::Count)
-        }
-    };
-}
 
 /// A read-write unit of work: all of it takes effect at [`commit`](Self::commit), or none.
 ///
@@ -217,59 +181,5 @@ impl Drop for Savepoint<'_> {
             // Commands are served in order, so whatever the session does next comes after the rollback.
             self.link.tell(Command::RollbackTo { depth: self.depth, reply: None });
         }
-    }
-}
-
-/// The way to the thread that serves the session. Dropped, it ends the session there.
-#[derive(Debug)]
-struct Link {
-    session: SessionLink,
-    /// Of the innermost open savepoint; 0 without one.
-    depth: u32,
-}
-
-impl Link {
-    fn new(link: SessionLink) -> Self {
-        Link { session: link, depth: 0 }
-    }
-
-    async fn ask<T>(&self, command: impl FnOnce(oneshot::Sender<Result<T>>) -> Command) -> Result<T> {
-        let (reply, answer) = oneshot::channel();
-        if self.session.commands.send(command(reply)).is_err() {
-            return Err(self.ended());
-        }
-        let outcome = answer.await.unwrap_or_else(|_| Err(self.ended()));
-        if outcome.as_ref().is_err_and(Error::is_retryable) {
-            self.session.fate.note_conflict();
-        }
-        outcome
-    }
-
-    fn tell(&self, command: Command) {
-        // A session that has ended has rolled back everything; there is nothing left to tell it.
-        let _ = self.session.commands.send(command);
-    }
-
-    async fn run(&self, steps: Vec<Step>, want: Want) -> Result<Vec<Answer>> {
-        self.ask(|reply| Command::Run { steps, want, reply }).await
-    }
-
-    async fn rows(&self, step: Step, at_most: usize) -> Result<Vec<Row>> {
-        let answers = self.run(vec![step], Want::Rows { at_most }).await?;
-        Ok(answers.into_iter().flat_map(|answer| answer.rows).collect())
-    }
-
-    fn stream(&self, step: Step) -> RowStream<'_> {
-        RowStream::new(async move {
-            let (flow, reader) = flow(None);
-            if self.session.commands.send(Command::Stream { step, flow }).is_err() {
-                return Err(self.ended());
-            }
-            Ok(Rows::Flowing(reader))
-        })
-    }
-
-    fn ended(&self) -> Error {
-        self.session.fate.ended().unwrap_or(Error::SessionEnded)
     }
 }

@@ -9,13 +9,15 @@ mod failure;
 mod file;
 mod guard;
 mod interrupt;
+mod maintenance;
+mod pinned;
 mod pump;
 mod readers;
 mod session;
 mod work;
 mod writer;
 
-use std::collections::{HashSet, VecDeque};
+use std::collections::{HashMap, VecDeque};
 use std::convert::Infallible;
 use std::panic::Location;
 use std::path::{Path, PathBuf};
@@ -28,20 +30,22 @@ use tokio::sync::oneshot;
 use crate::batch::Step;
 use crate::error::{EncryptionProblem, Error, QueryErrorKind, Result};
 use crate::key::KeySource;
+use crate::pool;
 use crate::row::Row;
 use crate::stats::{Counters, Stats};
 
 use self::cipher::FileKey;
 pub(crate) use self::connection::{Answer, Want};
-use self::connection::{Connection, Opener, Place, Role};
+use self::connection::{Connection, DatabaseFile, Opener, Place, Role};
 use self::file::{Found, Watch};
-use self::readers::{Fetched, Job, Readers, Streamed};
+use self::pinned::{PinnedRequest, Turns};
+use self::readers::{Fetched, Inline, Job, Reader, Readers, Streamed};
 pub(crate) use self::session::{Command, Fate};
 use self::session::{Opening, SessionRequest};
 pub(crate) use self::work::{FlowReader, flow};
 
 use self::work::{Ticket, Unit, Wanted};
-use self::writer::{Work, Writer, WriterHolder};
+use self::writer::{Alone, Work, Writer, WriterHolder};
 
 /// Statements whose class is remembered; beyond it the memory starts anew.
 const REMEMBERED_STATEMENTS: usize = 1_000;
@@ -64,11 +68,11 @@ pub(crate) struct Settings {
     pub(crate) place: SettingsPlace,
     pub(crate) key: Option<KeySource>,
     pub(crate) create: bool,
-    pub(crate) min_size: usize,
-    pub(crate) max_size: usize,
-    pub(crate) acquire_timeout: Duration,
+    /// Sizes count the writer.
+    pub(crate) pool: pool::Settings,
     pub(crate) session_max_age: Duration,
     pub(crate) cache_kib: u32,
+    pub(crate) inline_reads: bool,
 }
 
 #[derive(Clone, Debug)]
@@ -83,9 +87,10 @@ pub(crate) struct Sqlite {
     writer: Option<mpsc::Sender<Work>>,
     holder: WriterHolder,
     /// None for a database in memory: its one connection is the writer's.
-    readers: Option<Arc<Readers>>,
-    /// Statements that have turned out to write although they answer rows.
-    writing: RwLock<HashSet<Arc<str>>>,
+    readers: Option<Readers>,
+    /// What queries have turned out to be.
+    classes: RwLock<HashMap<Arc<str>, Class>>,
+    inline_reads: bool,
     acquire_timeout: Duration,
     session_max_age: Duration,
     counters: Arc<Counters>,
@@ -93,6 +98,17 @@ pub(crate) struct Sqlite {
     writer_open: Arc<AtomicUsize>,
     reader_threads: Threads,
     writer_thread: Threads,
+}
+
+/// What a query is, learnt when it is run first.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Class {
+    /// It reads, and was quick so far.
+    Quick,
+    /// It reads, and once took too long to be run on the caller's thread.
+    Slow,
+    /// It writes although it answers rows.
+    Writes,
 }
 
 /// Threads that have ended when the channel is disconnected: each holds a sender until its connection is closed.
@@ -140,27 +156,32 @@ impl Sqlite {
                 }
             }
         };
-        std::thread::Builder::new().name("strongroom-write".into()).spawn(thread).map_err(|error| {
-            Error::Connection {
-                database: settings.name(),
-                reason: "no thread for the writer could be started".into(),
-                source: Some(Arc::new(error)),
-            }
-        })?;
+        std::thread::Builder::new()
+            .name("strongroom-write".into())
+            .spawn(thread)
+            .map_err(|error| no_thread(settings.name(), error))?;
         // The thread answers in either case; it is gone only if it panicked.
         let opener = opened.await.map_err(|_| Error::Closed)??;
-        let (acquire_timeout, session_max_age) = (settings.acquire_timeout, settings.session_max_age);
+        let session_max_age = settings.session_max_age;
+        let least = settings.pool.min_size.saturating_sub(1);
         let readers = matches!(opener.place, Place::File { .. }).then(|| {
-            let size = settings.max_size.saturating_sub(1).max(1);
-            let (opener, counters) = (Arc::clone(&opener), Arc::clone(&counters));
-            Readers::new(opener, size, acquire_timeout, session_max_age, counters, reader_alive)
+            let pool = pool::Settings {
+                min_size: least,
+                max_size: settings.pool.max_size.saturating_sub(1).max(1),
+                // A file needs no test: each use of it looks whether it is still there.
+                test_after_idle: None,
+                keepalive: None,
+                ..settings.pool.clone()
+            };
+            Readers::new(Arc::clone(&opener), pool, session_max_age, reader_alive)
         });
         let sqlite = Sqlite {
             writer: Some(writer),
             holder,
             readers,
-            writing: RwLock::default(),
-            acquire_timeout,
+            classes: RwLock::default(),
+            inline_reads: settings.inline_reads,
+            acquire_timeout: settings.pool.acquire_timeout,
             session_max_age,
             counters,
             opener,
@@ -169,7 +190,7 @@ impl Sqlite {
             writer_thread: Threads(Mutex::new(writer_thread)),
         };
         if let Some(readers) = &sqlite.readers {
-            readers.open_at_least(settings.min_size.saturating_sub(1)).await?;
+            readers.open_at_least(least).await?;
         }
         Ok(sqlite)
     }
@@ -189,26 +210,42 @@ impl Sqlite {
     }
 
     /// Runs a query and answers its first rows.
+    ///
+    /// One that is known to be quick is run here, on the caller's thread, when a reader is free; else on a reader's.
     pub(crate) async fn fetch(
         &self,
-        step: Step,
+        mut step: Step,
         at_most: usize,
         location: &'static Location<'static>,
     ) -> Result<Vec<Row>> {
-        let step = match &self.readers {
-            Some(readers) if !self.known_to_write(&step.sql) => {
-                let lease = readers.acquire(location).await?;
-                let ticket = Ticket::new();
-                let _wanted = Wanted(ticket.clone());
-                let (reply, answer) = oneshot::channel();
-                lease.dispatch(|lease| Job::Fetch { step, at_most, ticket, reply, lease })?;
-                match answer.await.map_err(|_| Error::Closed)?? {
-                    Fetched::Rows(rows) => return Ok(rows),
-                    Fetched::Writes(step) => self.remember_that_it_writes(step),
-                }
+        while let Some(readers) = &self.readers {
+            let class = self.class(&step.sql);
+            if class == Some(Class::Writes) {
+                break;
             }
-            _ => step,
-        };
+            let is_quick = class == Some(Class::Quick) && self.inline_reads;
+            match is_quick.then(|| readers.try_inline(&step, at_most, location)).flatten() {
+                Some(Inline::Done(outcome)) => return outcome,
+                Some(Inline::TooLong) => self.learn(&step.sql, Class::Slow),
+                None => {}
+            }
+            let unknown = class.is_none().then(|| Arc::clone(&step.sql));
+            let ticket = Ticket::new();
+            let _wanted = Wanted(ticket.clone());
+            let (reply, answer) = oneshot::channel();
+            readers.dispatch_fetch(step, at_most, ticket, location, reply);
+            match answer.await.map_err(|_| Error::Closed)?? {
+                Fetched::Rows(rows) => {
+                    unknown.iter().for_each(|sql| self.learn(sql, Class::Quick));
+                    return Ok(rows);
+                }
+                Fetched::Writes(returned) => {
+                    self.learn(&returned.sql, Class::Writes);
+                    step = returned;
+                }
+                Fetched::Again(returned) => step = returned,
+            }
+        }
         let answers = self.unit(vec![step], Want::Rows { at_most }, location).await?;
         Ok(answers.into_iter().flat_map(|answer| answer.rows).collect())
     }
@@ -217,15 +254,18 @@ impl Sqlite {
     /// first.
     pub(crate) async fn stream(&self, step: Step, location: &'static Location<'static>) -> Result<Rows> {
         let step = match &self.readers {
-            Some(readers) if !self.known_to_write(&step.sql) => {
+            Some(readers) if self.class(&step.sql) != Some(Class::Writes) => {
                 let lease = readers.acquire(location).await?;
                 let ticket = Ticket::new();
                 let (flow, reader) = flow(Some(Wanted(ticket.clone())));
                 let (reply, answer) = oneshot::channel();
-                lease.dispatch(|lease| Job::Stream { step, flow, ticket, reply, lease })?;
+                Reader::send(lease, |lease| Job::Stream { lease, step, flow, ticket, reply });
                 match answer.await.map_err(|_| Error::Closed)?? {
                     Streamed::Begun => return Ok(Rows::Flowing(reader)),
-                    Streamed::Writes(step) => self.remember_that_it_writes(step),
+                    Streamed::Writes(step) => {
+                        self.learn(&step.sql, Class::Writes);
+                        step
+                    }
                 }
             }
             _ => step,
@@ -255,7 +295,7 @@ impl Sqlite {
         match &self.readers {
             Some(readers) if reads_only => {
                 let lease = readers.acquire(location).await?;
-                lease.dispatch(|lease| Job::Session { opening, lease })?;
+                Reader::send(lease, |lease| Job::Session { lease, opening });
                 answer.await.map_err(|_| Error::Closed)??;
             }
             _ => {
@@ -264,6 +304,68 @@ impl Sqlite {
             }
         }
         Ok(link)
+    }
+
+    /// Lends a connection for as long as its holder likes, outside any transaction. A database in memory has one only: it is
+    /// lent like a session, up to the sessions' age.
+    pub(crate) async fn connection(&self, location: &'static Location<'static>) -> Result<SessionLink> {
+        let (commands, receiver) = mpsc::channel();
+        let (fate, holder) = (Fate::default(), Ticket::new());
+        holder.take();
+        let link = SessionLink { commands, fate: fate.clone(), _holder: Arc::new(Wanted(holder.clone())) };
+        let request = PinnedRequest {
+            commands: receiver,
+            holder,
+            fate,
+            turns: None,
+            unit_max_age: self.session_max_age,
+            deadline: None,
+        };
+        let Some(readers) = &self.readers else {
+            let (opened, answer) = oneshot::channel();
+            let request = PinnedRequest { deadline: Some(Instant::now() + self.session_max_age), ..request };
+            let ticket = Ticket::new();
+            let wanted = Wanted(ticket.clone());
+            let work =
+                Box::new(move |writer: Result<&mut Writer>| match writer.and_then(|writer| writer.connection()) {
+                    Ok(connection) => {
+                        if opened.send(Ok(())).is_ok() {
+                            // The holder has been told what went wrong, and in memory nothing breaks a connection.
+                            let _ = request.serve(connection);
+                        }
+                    }
+                    Err(error) => drop(opened.send(Err(error))),
+                });
+            self.send(Work::Alone(Alone { ticket, location, work }))?;
+            self.wait_for_writer(&wanted, answer).await?;
+            return Ok(link);
+        };
+        let lease = readers.acquire(location).await?;
+        let queue = self.writer.clone().ok_or(Error::Closed)?;
+        let turns = Turns { queue, writer: self.holder.clone(), patience: self.acquire_timeout, location };
+        let request = PinnedRequest { turns: Some(turns), ..request };
+        Reader::send(lease, |lease| Job::Pinned { lease, request });
+        Ok(link)
+    }
+
+    /// Runs work on the writer when its turn comes, outside any transaction. The work is given the ticket of its caller, to
+    /// stop when that is gone.
+    async fn alone<T: Send + 'static>(
+        &self,
+        location: &'static Location<'static>,
+        work: impl FnOnce(&mut Writer, &Ticket) -> Result<T> + Send + 'static,
+    ) -> Result<T> {
+        let ticket = Ticket::new();
+        let wanted = Wanted(ticket.clone());
+        let (reply, answer) = oneshot::channel();
+        let work = {
+            let ticket = ticket.clone();
+            Box::new(move |writer: Result<&mut Writer>| {
+                let _ = reply.send(writer.and_then(|writer| work(writer, &ticket)));
+            })
+        };
+        self.send(Work::Alone(Alone { ticket, location, work }))?;
+        self.wait_for_writer(&wanted, answer).await
     }
 
     /// Ends the threads after what is under way, and waits for them, up to the deadline.
@@ -289,19 +391,18 @@ impl Sqlite {
     }
 
     pub(crate) fn is_encrypted(&self) -> bool {
-        matches!(&self.opener.place, Place::File { key: Some(_), .. })
+        self.opener.key().is_some()
     }
 
     pub(crate) fn connections(&self) -> usize {
-        self.writer_open.load(Ordering::Relaxed) + self.readers.as_ref().map_or(0, |readers| readers.open())
+        self.writer_open.load(Ordering::Relaxed) + self.readers.as_ref().map_or(0, |readers| readers.pool().size())
     }
 
     pub(crate) fn stats(&self) -> Stats {
         let mut stats = self.counters.snapshot();
         stats.connections = self.connections();
         if let Some(readers) = &self.readers {
-            stats.readers_busy = readers.lent();
-            stats.oldest_reader = readers.oldest_lease();
+            stats.readers = readers.pool().stats();
         }
         if let Place::File { path, .. } = &self.opener.place {
             let mut log = path.as_os_str().to_owned();
@@ -329,17 +430,16 @@ impl Sqlite {
         outcome.map_err(|_| Error::Closed)?
     }
 
-    fn known_to_write(&self, sql: &str) -> bool {
-        self.writing.read().unwrap_or_else(PoisonError::into_inner).contains(sql)
+    fn class(&self, sql: &str) -> Option<Class> {
+        self.classes.read().unwrap_or_else(PoisonError::into_inner).get(sql).copied()
     }
 
-    fn remember_that_it_writes(&self, step: Step) -> Step {
-        let mut writing = self.writing.write().unwrap_or_else(PoisonError::into_inner);
-        if writing.len() >= REMEMBERED_STATEMENTS {
-            writing.clear();
+    fn learn(&self, sql: &Arc<str>, class: Class) {
+        let mut classes = self.classes.write().unwrap_or_else(PoisonError::into_inner);
+        if classes.len() >= REMEMBERED_STATEMENTS {
+            classes.clear();
         }
-        writing.insert(Arc::clone(&step.sql));
-        step
+        classes.insert(Arc::clone(sql), class);
     }
 }
 
@@ -349,7 +449,7 @@ impl Drop for Sqlite {
     fn drop(&mut self) {
         let lent = self.readers.as_ref().map_or(0, |readers| {
             readers.dismiss();
-            readers.lent()
+            readers.pool().size()
         });
         let is_busy = lent > 0 || self.holder.is_held();
         let mut closed = is_busy || self.reader_threads.have_ended(DROP_PATIENCE);
@@ -384,9 +484,44 @@ impl Settings {
     }
 }
 
+/// Opens one connection that belongs to one caller, on a thread of its own.
+pub(crate) async fn connect_one(settings: &Settings) -> Result<SessionLink> {
+    let (commands, receiver) = mpsc::channel();
+    let (fate, holder) = (Fate::default(), Ticket::new());
+    holder.take();
+    let link = SessionLink { commands, fate: fate.clone(), _holder: Arc::new(Wanted(holder.clone())) };
+    let unit_max_age = settings.session_max_age;
+    let request = PinnedRequest { commands: receiver, holder, fate, turns: None, unit_max_age, deadline: None };
+    let (reply, opened) = oneshot::channel();
+    let thread = {
+        let settings = settings.clone();
+        move || match open_writer(&settings) {
+            Err(error) => drop(reply.send(Err(error))),
+            Ok((connection, _)) => {
+                connection.guard().allow_temporary(true);
+                if reply.send(Ok(())).is_ok() {
+                    // The holder has been told what went wrong; the connection is closed in either case.
+                    let _ = request.serve(&connection);
+                }
+            }
+        }
+    };
+    std::thread::Builder::new()
+        .name("strongroom-one".into())
+        .spawn(thread)
+        .map_err(|error| no_thread(settings.name(), error))?;
+    opened.await.map_err(|_| Error::Closed)??;
+    Ok(link)
+}
+
+/// The error for a thread that the system does not give.
+fn no_thread(database: String, error: std::io::Error) -> Error {
+    Error::Connection { database, reason: "no thread could be started".into(), source: Some(Arc::new(error)) }
+}
+
 /// Asks for the key, derives the file's key from it, and opens the writer. Blocks; runs on the writer's thread.
 fn open_writer(settings: &Settings) -> Result<(Connection, Arc<Opener>)> {
-    let opener = |place| Opener { place, busy_timeout: settings.acquire_timeout, cache_kib: settings.cache_kib };
+    let opener = |place| Opener { place, busy_timeout: settings.pool.acquire_timeout, cache_kib: settings.cache_kib };
     let SettingsPlace::File(path) = &settings.place else {
         let opener = opener(Place::Memory);
         return Ok((opener.open(Role::Writer)?, Arc::new(opener)));
@@ -401,7 +536,8 @@ fn open_writer(settings: &Settings) -> Result<(Connection, Arc<Opener>)> {
             (Some(key), Found::Encrypted { salt }) => Some(derive(path, key, *salt)?),
             (Some(key), Found::Empty | Found::Plain) => Some(derive(path, key, new_salt(path)?)?),
         };
-        let opener = opener(Place::File { path: path.clone(), key: file_key, watch: Watch::new(path)? });
+        let file = RwLock::new(DatabaseFile { key: file_key, watch: Watch::new(path)? });
+        let opener = opener(Place::File { path: path.clone(), file });
         match opener.open(Role::Writer) {
             Ok(connection) => {
                 tracing::debug!(database = %path.display(), encrypted = key.is_some(), "opened");

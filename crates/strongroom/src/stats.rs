@@ -1,18 +1,18 @@
 //! Counters: what a database handle has done and how many connections it holds.
 
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::Duration;
+
+use crate::pool;
 
 /// A moment's view of a database handle, from [`Database::stats`](crate::Database::stats).
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default)]
 #[non_exhaustive]
 pub struct Stats {
     /// Open physical connections, the writer included.
     pub connections: usize,
-    /// Reading connections lent to a caller now.
-    pub readers_busy: usize,
-    /// How long the longest-held reading connection has been lent. While a snapshot lives, the log cannot be reset.
-    pub oldest_reader: Option<Duration>,
+    /// The reading connections. While one holds a snapshot, the log cannot be reset: see its
+    /// [`oldest`](crate::pool::Stats::oldest) borrower.
+    pub readers: pool::Stats,
     /// Length of the write-ahead log, in bytes.
     pub log_bytes: u64,
     /// Durable commits.
@@ -21,7 +21,7 @@ pub struct Stats {
     pub units_committed: u64,
     /// Units that failed and were rolled back alone.
     pub units_failed: u64,
-    /// Callers that waited the acquire timeout in vain.
+    /// Callers that waited for the writer's turn in vain, up to the acquire timeout.
     pub timeouts: u64,
 }
 

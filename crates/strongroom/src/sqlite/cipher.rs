@@ -23,6 +23,7 @@ pub(crate) const PAGE_SIZE: u64 = 4096;
 pub(crate) const SALT_LEN: usize = 16;
 
 /// The text that `sqlite3_key_v2` takes: `x'` + key + salt in hexadecimal + `'`.
+#[derive(Clone)]
 pub(crate) struct FileKey(Zeroizing<String>);
 
 impl FileKey {

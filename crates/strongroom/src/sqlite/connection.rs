@@ -1,7 +1,7 @@
 //! One SQLite connection, set up the same way each time, and the running of statements on it.
 
 use std::path::PathBuf;
-use std::sync::Arc;
+use std::sync::{Arc, PoisonError, RwLock};
 use std::time::Duration;
 
 use rusqlite::config::DbConfig;
@@ -39,10 +39,15 @@ pub(crate) enum Place {
     /// The path is absolute, so that nothing depends on the working directory later.
     File {
         path: PathBuf,
-        key: Option<FileKey>,
-        watch: Watch,
+        file: RwLock<DatabaseFile>,
     },
     Memory,
+}
+
+/// The file at the database's path, which rekeying replaces.
+pub(crate) struct DatabaseFile {
+    pub(crate) key: Option<FileKey>,
+    pub(crate) watch: Watch,
 }
 
 /// What a connection is for.
@@ -56,14 +61,15 @@ impl Opener {
     /// Opens a connection and proves that the key fits, before anything is written.
     pub(crate) fn open(&self, role: Role) -> Result<Connection> {
         self.check_place()?;
-        let Place::File { path, key, .. } = &self.place else {
+        let Place::File { path, .. } = &self.place else {
             return self.set_up(rusqlite::Connection::open_in_memory().map_err(translate)?, role);
         };
-        if let Some(key) = key {
+        let key = self.key();
+        if let Some(key) = &key {
             file::prove_key_beside_journal(path, key)?;
         }
         let db = file::open_existing(path)?;
-        if let Some(key) = key {
+        if let Some(key) = &key {
             set_key(&db, key.as_bytes())?;
         }
         db.busy_timeout(self.busy_timeout).map_err(translate)?;
@@ -79,8 +85,23 @@ impl Opener {
     /// Whether the database's file is still the one that was opened first.
     pub(crate) fn check_place(&self) -> Result<()> {
         match &self.place {
-            Place::File { watch, .. } => watch.check(),
+            Place::File { file, .. } => file.read().unwrap_or_else(PoisonError::into_inner).watch.check(),
             Place::Memory => Ok(()),
+        }
+    }
+
+    /// The file's key; none when it is plain, or no file.
+    pub(crate) fn key(&self) -> Option<FileKey> {
+        match &self.place {
+            Place::File { file, .. } => file.read().unwrap_or_else(PoisonError::into_inner).key.clone(),
+            Place::Memory => None,
+        }
+    }
+
+    /// Another file has come to the database's path: further connections are opened to that.
+    pub(crate) fn replace_file(&self, replacement: DatabaseFile) {
+        if let Place::File { file, .. } = &self.place {
+            *file.write().unwrap_or_else(PoisonError::into_inner) = replacement;
         }
     }
 
@@ -114,14 +135,14 @@ impl Opener {
         let (guard, interrupt) = (Guard::default(), Interrupt::default());
         guard.install(&mut db).map_err(translate)?;
         interrupt.install(&mut db).map_err(translate)?;
-        Ok(Connection { db, guard, interrupt })
+        Ok(Connection { db, guard, interrupt, busy_timeout: self.busy_timeout })
     }
 
     /// The first write to a file: a folder without write permission shows here, and in a new file the first page of
     /// another process that was faster, with a salt of its own.
     fn first_write(&self, error: rusqlite::Error) -> Error {
         match &self.place {
-            Place::File { path, key, .. } => file::first_read(path, key.is_some(), error),
+            Place::File { path, .. } => file::first_read(path, self.key().is_some(), error),
             Place::Memory => translate(error),
         }
     }
@@ -139,6 +160,7 @@ pub(crate) struct Connection {
     db: rusqlite::Connection,
     guard: Guard,
     interrupt: Interrupt,
+    busy_timeout: Duration,
 }
 
 /// Which of a statement's rows are wanted.
@@ -168,9 +190,65 @@ impl Connection {
         !self.db.is_autocommit()
     }
 
+    /// Lets a reader write, as durably as the writer does. Copying the log into the file stays the writer's work.
+    pub(crate) fn lift_query_only(&self) -> Result<()> {
+        self.guard.allow_temporary(true);
+        self.control("PRAGMA query_only = OFF; PRAGMA synchronous = FULL; PRAGMA wal_autocheckpoint = 0")
+    }
+
+    /// Ends what [`lift_query_only`](Self::lift_query_only) began.
+    ///
+    /// # Errors
+    ///
+    /// When it holds TEMP objects, which the next borrower must not see.
+    pub(crate) fn become_reader_again(&self) -> Result<()> {
+        self.guard.allow_temporary(false);
+        if self.guard.take_temporary() {
+            return Err(Error::transaction("the connection holds TEMP objects"));
+        }
+        self.control("PRAGMA query_only = ON")
+    }
+
+    /// Allows TEMP objects, or drops those that were made while they were.
+    pub(crate) fn guard(&self) -> &Guard {
+        &self.guard
+    }
+
+    /// Drops the TEMP objects that a session has made, if it made any.
+    pub(crate) fn drop_temporary(&self) -> Result<()> {
+        if !self.guard.take_temporary() {
+            return Ok(());
+        }
+        self.guard.engine(|| {
+            let mut list = self
+                .db
+                .prepare("SELECT type, name FROM sqlite_temp_schema WHERE type IN ('table', 'view', 'trigger') AND name NOT LIKE 'sqlite_%' ORDER BY type = 'table'")?;
+            let objects = list.query_map([], |row| Ok((row.get::<_, String>(0)?, row.get::<_, String>(1)?)))?;
+            let objects: Vec<_> = objects.collect::<rusqlite::Result<_>>()?;
+            drop(list);
+            for (kind, name) in objects {
+                // `kind` is one of the three above; the name is quoted.
+                self.db.execute_batch(&format!("DROP {kind} IF EXISTS temp.\"{}\"", name.replace('"', "\"\"")))?;
+            }
+            Ok(())
+        })
+        .map_err(translate)
+    }
+
     /// Runs a statement of the engine's own: transaction control and the like.
     pub(crate) fn control(&self, sql: &str) -> Result<()> {
         self.guard.engine(|| self.db.execute_batch(sql)).map_err(translate)
+    }
+
+    /// Copies the log into the file and empties it; `false` when a snapshot that somebody reads keeps part of it.
+    pub(crate) fn checkpoint(&self) -> Result<bool> {
+        let timeout = self.busy_timeout;
+        // A reader is not waited for: it may hold its snapshot for long, and the writer would stand still.
+        self.db.busy_timeout(Duration::ZERO).map_err(translate)?;
+        let busy: rusqlite::Result<bool> =
+            self.guard.engine(|| self.db.query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |row| row.get(0)));
+        self.db.busy_timeout(timeout).map_err(translate)?;
+        busy.map(|busy| !busy).map_err(translate)
     }
 
     /// Violations of deferred foreign keys in the open transaction: a COMMIT would fail of them.

@@ -57,6 +57,10 @@ struct Shared {
     engine: AtomicBool,
     /// The last refusal, as [`Refusal`] + 1; 0 is none.
     refused: AtomicU8,
+    /// Set while one caller has the connection to himself.
+    allows_temporary: AtomicBool,
+    /// Whether TEMP objects may have been made since this was asked last.
+    made_temporary: AtomicBool,
 }
 
 #[derive(Clone, Copy)]
@@ -81,6 +85,10 @@ impl Guard {
             }
             match refusal(&context.action) {
                 None => Authorization::Allow,
+                Some(Refusal::Temporary) if shared.allows_temporary.load(Ordering::Relaxed) => {
+                    shared.made_temporary.store(true, Ordering::Relaxed);
+                    Authorization::Allow
+                }
                 Some(refusal) => {
                     shared.refused.store(refusal as u8 + 1, Ordering::Relaxed);
                     Authorization::Deny
@@ -97,6 +105,16 @@ impl Guard {
         outcome
     }
 
+    /// Whether TEMP objects may be made from now on.
+    pub(crate) fn allow_temporary(&self, allow: bool) {
+        self.shared.allows_temporary.store(allow, Ordering::Relaxed);
+    }
+
+    /// Whether TEMP objects may have been made since this was called last.
+    pub(crate) fn take_temporary(&self) -> bool {
+        self.shared.made_temporary.swap(false, Ordering::Relaxed)
+    }
+
     /// The error for the refusal that SQLite reported just now, if the guard refused anything.
     pub(crate) fn take_refusal(&self) -> Option<Error> {
         let refused = self.shared.refused.swap(0, Ordering::Relaxed);
@@ -108,15 +126,18 @@ impl Guard {
             ),
             Refusal::Attach => Error::query(
                 QueryErrorKind::Other,
-                "ATTACH and DETACH (and VACUUM, which uses them) are not run as SQL; open the other file as a Database",
+                "ATTACH and DETACH are not run as SQL; open the other file as a Database \
+                 (and VACUUM, which uses them, is Database::vacuum)",
             ),
             Refusal::Pragma => Error::query(
                 QueryErrorKind::Other,
-                "this PRAGMA is not run as SQL: strongroom sets the connection up itself, see Config",
+                "this PRAGMA is not run as SQL: strongroom sets connections up itself, see Config, and Database has \
+                 the methods optimize, checkpoint and rekey",
             ),
             Refusal::Temporary => Error::query(
                 QueryErrorKind::Other,
-                "TEMP objects would be seen by one connection only; use a table, or WITH in the statement",
+                "TEMP objects would be seen by one connection only; make them in a Database::session or on a \
+                 Database::connection, or use WITH in the statement",
             ),
             Refusal::LoadExtension => {
                 Error::query(QueryErrorKind::Other, "load_extension is not available: it runs code from a file")

@@ -18,9 +18,13 @@ pub(crate) struct Interrupt {
     watched: Arc<Mutex<Option<Watched>>>,
 }
 
-struct Watched {
-    ticket: Ticket,
-    deadline: Option<Instant>,
+enum Watched {
+    Caller {
+        ticket: Ticket,
+        deadline: Option<Instant>,
+    },
+    /// So many looks are left.
+    Limit(u32),
 }
 
 impl Interrupt {
@@ -32,14 +36,30 @@ impl Interrupt {
     /// Stops statements from now on when nobody wants the ticket's work any more, or at the deadline; until the guard is
     /// dropped.
     pub(crate) fn watch(&self, ticket: &Ticket, deadline: Option<Instant>) -> Watching {
-        *self.lock() = Some(Watched { ticket: ticket.clone(), deadline });
+        self.begin(Watched::Caller { ticket: ticket.clone(), deadline })
+    }
+
+    /// Stops statements after so many looks; until the guard is dropped.
+    pub(crate) fn limit(&self, looks: u32) -> Watching {
+        self.begin(Watched::Limit(looks))
+    }
+
+    fn begin(&self, watched: Watched) -> Watching {
+        *self.lock() = Some(watched);
         Watching(self.clone())
     }
 
     fn is_due(&self) -> bool {
-        self.lock().as_ref().is_some_and(|watched| {
-            watched.ticket.is_gone() || watched.deadline.is_some_and(|deadline| Instant::now() >= deadline)
-        })
+        match &mut *self.lock() {
+            None => false,
+            Some(Watched::Caller { ticket, deadline }) => {
+                ticket.is_gone() || deadline.is_some_and(|deadline| Instant::now() >= deadline)
+            }
+            Some(Watched::Limit(looks)) => {
+                *looks = looks.saturating_sub(1);
+                *looks == 0
+            }
+        }
     }
 
     fn lock(&self) -> MutexGuard<'_, Option<Watched>> {

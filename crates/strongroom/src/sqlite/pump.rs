@@ -46,8 +46,13 @@ impl Flow {
 
     /// Runs a statement that writes to its end, so that it takes effect as a whole, and then hands over its rows.
     pub(crate) fn run(self, connection: &Connection, step: &Step) -> Result<()> {
-        match connection.run(step, Want::Rows { at_most: usize::MAX }) {
-            Ok(answer) => self.end(answer.rows, Ok(())),
+        self.hand_over(connection.run(step, Want::Rows { at_most: usize::MAX }).map(|answer| answer.rows))
+    }
+
+    /// Hands over rows that were read before.
+    pub(crate) fn hand_over(self, rows: Result<Vec<Row>>) -> Result<()> {
+        match rows {
+            Ok(rows) => self.end(rows, Ok(())),
             Err(error) => self.end(Vec::new(), Err(error)),
         }
     }

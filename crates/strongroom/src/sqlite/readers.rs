@@ -1,50 +1,49 @@
-//! The readers: threads that own one reading connection each, lent to one caller at a time.
+//! The readers: reading connections in a pool, each with a thread of its own for work that may take long.
+//!
+//! Whoever has borrowed a reader may use its connection where he is (an inline read), or send the reader, with the work, to
+//! its thread. There it goes home when the work is done, whether the caller still waits or not.
 
-use std::collections::BTreeMap;
 use std::convert::Infallible;
 use std::panic::Location;
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::mpsc;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, mpsc};
 use std::time::{Duration, Instant};
 
-use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot};
+use tokio::sync::oneshot;
 
 use crate::batch::Step;
-use crate::error::{Busy, Error, Holder, Result};
+use crate::error::{Busy, Error, QueryErrorKind, Result};
+use crate::pool::{self, AcquireError, Connect, Pool, Pooled};
 use crate::row::Row;
 use crate::sqlite::connection::{Connection, Opener, Role, Want};
 use crate::sqlite::failure::breaks_connection;
+use crate::sqlite::no_thread;
+use crate::sqlite::pinned::PinnedRequest;
 use crate::sqlite::session::{Opening, SessionEnd, SessionService};
 use crate::sqlite::work::{Flow, Reply, Ticket};
-use crate::stats::Counters;
 
-/// What a reader is asked to do. The lease comes along, so that the reader goes home when the work is done, whether the
-/// caller still waits or not.
+/// Looks of the progress handler (some 20 µs each) that an inline read may take: beyond, it would hold up the other tasks
+/// of the caller's thread.
+const INLINE_LOOKS: u32 = 5;
+
+/// A reader, borrowed. Dropped, it is home again; a broken one is closed instead.
+pub(crate) type Lease = Pooled<Connector>;
+
+/// A reading connection and the way to its thread.
+pub(crate) struct Reader {
+    /// None once it is on its way to be closed.
+    connection: Option<Connection>,
+    opener: Arc<Opener>,
+    jobs: mpsc::Sender<Job>,
+    broken: bool,
+}
+
+/// What a reader's thread is asked to do.
 pub(crate) enum Job {
-    Fetch {
-        step: Step,
-        at_most: usize,
-        ticket: Ticket,
-        reply: Reply<Fetched>,
-        lease: Lease,
-    },
-    Stream {
-        step: Step,
-        flow: Flow,
-        ticket: Ticket,
-        reply: Reply<Streamed>,
-        lease: Lease,
-    },
-    Session {
-        opening: Opening,
-        lease: Lease,
-    },
-    /// Only opens the connection.
-    Open {
-        reply: Reply<()>,
-        lease: Lease,
-    },
+    Fetch { lease: Lease, step: Step, at_most: usize, ticket: Ticket, reply: Reply<Fetched> },
+    Stream { lease: Lease, step: Step, flow: Flow, ticket: Ticket, reply: Reply<Streamed> },
+    Session { lease: Lease, opening: Opening },
+    Pinned { lease: Lease, request: PinnedRequest },
+    Close(Connection),
 }
 
 /// The answer to a fetch. A reader learns only by preparing a statement whether it reads.
@@ -52,6 +51,15 @@ pub(crate) enum Fetched {
     Rows(Vec<Row>),
     /// The statement writes: it is given back for the writer.
     Writes(Step),
+    /// No reader could be had in this way: the pool's runtime is gone, and another one must be used.
+    Again(Step),
+}
+
+/// How a read on the caller's thread went.
+pub(crate) enum Inline {
+    Done(Result<Vec<Row>>),
+    /// It took more steps than it may and was stopped.
+    TooLong,
 }
 
 /// The answer to a stream's start.
@@ -62,342 +70,281 @@ pub(crate) enum Streamed {
 
 /// All readers of one database.
 pub(crate) struct Readers {
+    pool: Pool<Connector>,
+}
+
+/// Makes readers.
+pub(crate) struct Connector {
     opener: Arc<Opener>,
-    permits: Arc<Semaphore>,
-    state: Mutex<State>,
-    size: usize,
-    acquire_timeout: Duration,
     max_age: Duration,
-    counters: Arc<Counters>,
-}
-
-struct State {
-    /// The most recently used last: it is lent next, its caches are warm.
-    idle: Vec<Reader>,
-    leases: BTreeMap<u64, (Instant, &'static Location<'static>)>,
-    next_lease: u64,
-    open: usize,
     /// Copied into each thread; whoever holds the other end learns when the last has ended. None when closed.
-    alive: Option<mpsc::Sender<Infallible>>,
-}
-
-/// The near end of one reader thread.
-struct Reader {
-    jobs: mpsc::Sender<Job>,
-    broken: Arc<AtomicBool>,
+    alive: Mutex<Option<mpsc::Sender<Infallible>>>,
 }
 
 impl Readers {
     pub(crate) fn new(
         opener: Arc<Opener>,
-        size: usize,
-        acquire_timeout: Duration,
+        settings: pool::Settings,
         max_age: Duration,
-        counters: Arc<Counters>,
         alive: mpsc::Sender<Infallible>,
-    ) -> Arc<Self> {
-        let state = State { idle: Vec::new(), leases: BTreeMap::new(), next_lease: 0, open: 0, alive: Some(alive) };
-        Arc::new(Readers {
-            opener,
-            permits: Arc::new(Semaphore::new(size)),
-            state: Mutex::new(state),
-            size,
-            acquire_timeout,
-            max_age,
-            counters,
+    ) -> Self {
+        let connector = Connector { opener, max_age, alive: Mutex::new(Some(alive)) };
+        Readers { pool: Pool::new(connector, settings) }
+    }
+
+    pub(crate) fn pool(&self) -> &Pool<Connector> {
+        &self.pool
+    }
+
+    pub(crate) async fn acquire(&self, location: &'static Location<'static>) -> Result<Lease> {
+        self.pool.acquire_at(location).await.map_err(refused)
+    }
+
+    /// Runs a query that is known to read here, on the caller's thread, if a reader is free.
+    ///
+    /// None when no reader is free.
+    pub(crate) fn try_inline(
+        &self,
+        step: &Step,
+        at_most: usize,
+        location: &'static Location<'static>,
+    ) -> Option<Inline> {
+        let mut lease = match self.pool.try_acquire_at(location) {
+            Ok(lease) => lease?,
+            Err(error) => return Some(Inline::Done(Err(refused(error)))),
+        };
+        Some(match lease.read_inline(step, at_most) {
+            Err(Error::Cancelled) => Inline::TooLong,
+            outcome => Inline::Done(outcome),
         })
     }
 
-    /// Opens readers until there are `count`.
-    pub(crate) async fn open_at_least(self: &Arc<Self>, count: usize) -> Result<()> {
-        // All are taken before the first is sent to work: one that is home again would be taken twice.
-        let mut leases = Vec::new();
-        for _ in 0..count.min(self.size) {
-            leases.push(self.acquire(Location::caller()).await?);
-        }
-        let mut opening = Vec::new();
-        for lease in leases {
-            let (reply, answer) = oneshot::channel();
-            lease.dispatch(|lease| Job::Open { reply, lease })?;
-            opening.push(answer);
-        }
-        for answer in opening {
-            answer.await.map_err(|_| Error::Closed)??;
-        }
-        Ok(())
+    /// Sends a query to whichever reader is free first.
+    pub(crate) fn dispatch_fetch(
+        &self,
+        step: Step,
+        at_most: usize,
+        ticket: Ticket,
+        location: &'static Location<'static>,
+        reply: Reply<Fetched>,
+    ) {
+        self.pool.acquire_with(location, move |lease| match lease {
+            Ok(lease) => Reader::send(lease, |lease| Job::Fetch { lease, step, at_most, ticket, reply }),
+            Err(AcquireError::DriverLost) => drop(reply.send(Ok(Fetched::Again(step)))),
+            Err(error) => drop(reply.send(Err(refused(error)))),
+        });
     }
 
-    /// Waits for a reader in fair turn, up to the acquire timeout.
-    pub(crate) async fn acquire(self: &Arc<Self>, location: &'static Location<'static>) -> Result<Lease> {
-        let permits = Arc::clone(&self.permits);
-        let permit = match Arc::clone(&permits).try_acquire_owned() {
-            Ok(permit) => permit,
-            Err(_) => {
-                let began = Instant::now();
-                match tokio::time::timeout(self.acquire_timeout, permits.acquire_owned()).await {
-                    Ok(permit) => permit.map_err(|_| Error::Closed)?,
-                    Err(_) => {
-                        self.counters.timed_out();
-                        return Err(Error::PoolExhausted { waited: began.elapsed(), busy: self.busy() });
-                    }
-                }
-            }
-        };
-        let mut state = self.lock();
-        let reader = match state.idle.pop() {
-            Some(reader) => reader,
-            None => {
-                let reader = self.spawn(state.alive.clone().ok_or(Error::Closed)?)?;
-                state.open += 1;
-                reader
-            }
-        };
-        let id = state.next_lease;
-        state.next_lease += 1;
-        state.leases.insert(id, (Instant::now(), location));
-        drop(state);
-        Ok(Lease { reader: Some(reader), readers: Arc::clone(self), id, _permit: permit })
+    /// Opens readers until there are `count`.
+    pub(crate) async fn open_at_least(&self, count: usize) -> Result<()> {
+        self.pool.open_at_least(count).await.map_err(refused)
     }
 
     /// Waits until all readers are home, up to the deadline, and closes them; whoever comes from now on is refused.
-    pub(crate) async fn close(&self, deadline: Duration) {
-        let all = u32::try_from(self.size).unwrap_or(u32::MAX);
-        let home = tokio::time::timeout(deadline, self.permits.acquire_many(all)).await;
-        if home.is_err() {
-            tracing::warn!(busy = %self.busy(), "the database was closed while readers were lent");
+    pub(crate) async fn close(&self, patience: Duration) {
+        let closed = self.pool.close(patience).await;
+        if let Err(error) = closed {
+            tracing::warn!(%error, "the database was closed while readers were lent");
         }
         self.dismiss();
     }
 
     /// Closes the readers that are home now, and each other when it comes home.
     pub(crate) fn dismiss(&self) {
-        self.permits.close();
-        let mut state = self.lock();
-        state.alive = None;
-        state.open -= state.idle.len();
-        state.idle.clear();
+        self.pool.dismiss();
+        *self.pool.connector().alive() = None;
+    }
+}
+
+/// The pool's refusal as this crate's error.
+pub(crate) fn refused(error: AcquireError<Error>) -> Error {
+    match error {
+        AcquireError::AllBusy { waited, size, oldest } => {
+            Error::PoolExhausted { waited, busy: Busy::Readers { size, oldest }, source: None }
+        }
+        AcquireError::Connecting { waited, last } => {
+            Error::PoolExhausted { waited, busy: Busy::Connecting, source: last.map(Arc::new) }
+        }
+        AcquireError::Connect(error) => error,
+        AcquireError::ConnectorPanicked => Error::query(QueryErrorKind::Other, "opening a connection panicked"),
+        AcquireError::Closed | AcquireError::DriverLost => Error::Closed,
+    }
+}
+
+impl Reader {
+    /// Sends a reader to its thread, with the work.
+    pub(crate) fn send(lease: Lease, job: impl FnOnce(Lease) -> Job) {
+        let jobs = lease.jobs.clone();
+        // Its thread lives as long as the reader. Were it gone, the lease and the reply would be dropped with the job.
+        let _ = jobs.send(job(lease));
     }
 
-    /// Open reading connections.
-    pub(crate) fn open(&self) -> usize {
-        self.lock().open
+    fn read_inline(&mut self, step: &Step, at_most: usize) -> Result<Vec<Row>> {
+        let connection = self.checked_connection()?;
+        let limit = connection.interrupt().limit(INLINE_LOOKS);
+        let outcome = connection.run(step, Want::Rows { at_most });
+        drop(limit);
+        self.settle(outcome.as_ref().err());
+        outcome.map(|answer| answer.rows)
     }
 
-    /// Readers that are lent now.
-    pub(crate) fn lent(&self) -> usize {
-        self.lock().leases.len()
+    pub(crate) fn connection(&self) -> &Connection {
+        self.connection.as_ref().expect("present until dropped")
     }
 
-    /// How long the reader has been lent that is longest.
-    pub(crate) fn oldest_lease(&self) -> Option<Duration> {
-        self.lock().leases.first_key_value().map(|(_, (since, _))| since.elapsed())
+    /// The connection, if the file that it has open is still the database.
+    fn checked_connection(&self) -> Result<&Connection> {
+        self.opener.check_place().map(|()| self.connection())
     }
 
-    fn busy(&self) -> Busy {
-        let oldest = self.lock().leases.first_key_value().map(|(_, (since, location))| (*since, *location));
-        let oldest = oldest.map(|(since, location)| Holder { age: since.elapsed(), location });
-        Busy::Readers { size: self.size, oldest }
+    /// Notes whether the connection may be used again.
+    fn settle(&mut self, error: Option<&Error>) {
+        self.broken |= error.is_some_and(breaks_connection);
     }
+}
 
-    fn spawn(&self, alive: mpsc::Sender<Infallible>) -> Result<Reader> {
+impl Drop for Reader {
+    /// The thread closes the connection, not whoever brought it home: closing may take some milliseconds.
+    fn drop(&mut self) {
+        if let Some(connection) = self.connection.take() {
+            let _ = self.jobs.send(Job::Close(connection));
+        }
+    }
+}
+
+impl Connector {
+    fn alive(&self) -> MutexGuard<'_, Option<mpsc::Sender<Infallible>>> {
+        self.alive.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Connect for Connector {
+    type Connection = Reader;
+    type Error = Error;
+
+    /// Starts a thread, which opens the connection.
+    async fn connect(&self) -> Result<Reader> {
+        let alive = self.alive().clone().ok_or(Error::Closed)?;
         let (jobs, queue) = mpsc::channel();
-        let broken = Arc::new(AtomicBool::new(false));
-        let (opener, max_age, flag) = (Arc::clone(&self.opener), self.max_age, Arc::clone(&broken));
-        let thread = move || {
+        let (reply, opened) = oneshot::channel();
+        let (opener, thread) = (Arc::clone(&self.opener), ReaderThread { max_age: self.max_age });
+        let work = move || {
             // Dropped last: the connection is closed by then.
             let _alive = alive;
-            ReaderThread { opener, max_age, broken: flag }.run(&queue);
+            if reply.send(opener.open(Role::Reader)).is_ok() {
+                queue.into_iter().for_each(|job| thread.work(job));
+            }
         };
-        std::thread::Builder::new().name("strongroom-read".into()).spawn(thread).map_err(|error| {
-            Error::Connection {
-                database: self.opener.name(),
-                reason: "no thread for a further reader could be started".into(),
-                source: Some(Arc::new(error)),
-            }
-        })?;
-        Ok(Reader { jobs, broken })
+        std::thread::Builder::new()
+            .name("strongroom-read".into())
+            .spawn(work)
+            .map_err(|error| no_thread(self.opener.name(), error))?;
+        // The thread answers in either case; it is gone only if it panicked.
+        let connection = opened.await.map_err(|_| Error::Closed)??;
+        Ok(Reader { connection: Some(connection), opener: Arc::clone(&self.opener), jobs, broken: false })
     }
 
-    fn lock(&self) -> MutexGuard<'_, State> {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    fn is_transient(&self, error: &Error) -> bool {
+        matches!(error.query_kind(), Some(QueryErrorKind::Busy | QueryErrorKind::Io))
     }
-}
 
-/// A reader, lent. Dropped, it is home again; a broken one is closed instead.
-pub(crate) struct Lease {
-    reader: Option<Reader>,
-    readers: Arc<Readers>,
-    id: u64,
-    /// Dropped after the reader is back among the idle, so that whoever gets the permit finds it.
-    _permit: OwnedSemaphorePermit,
-}
-
-impl Lease {
-    /// Sends the reader to work.
-    pub(crate) fn dispatch(self, job: impl FnOnce(Lease) -> Job) -> Result<()> {
-        let jobs = self.reader.as_ref().ok_or(Error::Closed)?.jobs.clone();
-        jobs.send(job(self)).map_err(|_| Error::Closed)
-    }
-}
-
-impl Drop for Lease {
-    fn drop(&mut self) {
-        let mut state = self.readers.lock();
-        state.leases.remove(&self.id);
-        if let Some(reader) = self.reader.take() {
-            // A reader that panics in its work is not known to be clean.
-            let unusable = reader.broken.load(Ordering::Acquire) || std::thread::panicking();
-            if unusable || self.readers.permits.is_closed() {
-                state.open -= 1;
-            } else {
-                state.idle.push(reader);
-            }
-        }
+    fn check_in(&self, reader: &mut Reader) -> bool {
+        !reader.broken && !reader.connection().in_transaction()
     }
 }
 
 struct ReaderThread {
-    opener: Arc<Opener>,
     max_age: Duration,
-    broken: Arc<AtomicBool>,
 }
 
 impl ReaderThread {
-    fn run(self, queue: &mpsc::Receiver<Job>) {
-        let mut connection = None;
-        for job in queue {
-            if let Err(error) = self.opener.check_place() {
-                job.refuse(error);
-                continue;
-            }
-            if connection.is_none() {
-                match self.opener.open(Role::Reader) {
-                    Ok(opened) => connection = Some(opened),
-                    Err(error) => {
-                        self.broken.store(true, Ordering::Release);
-                        return job.refuse(error);
-                    }
-                }
-            }
-            if let Some(connection) = &connection {
-                self.work(connection, job);
-            }
-            if self.broken.load(Ordering::Acquire) {
-                return;
-            }
-        }
-    }
-
-    /// Does one job. The lease must be dropped after the connection is known to be clean or broken, and before the
-    /// caller is answered, so that a caller's next request finds the reader at home.
-    fn work(&self, connection: &Connection, job: Job) {
+    /// Does one job. The lease is dropped after the connection is known to be clean or broken, and before the caller is
+    /// answered, so that a caller's next request finds the reader at home.
+    fn work(&self, job: Job) {
         match job {
-            Job::Open { reply, lease } => {
-                drop(lease);
-                let _ = reply.send(Ok(()));
-            }
-            Job::Fetch { step, at_most, ticket, reply, lease } => {
-                let outcome = self.fetch(connection, step, at_most, &ticket);
-                self.settle(connection, outcome.as_ref().err());
+            Job::Fetch { mut lease, step, at_most, ticket, reply } => {
+                let outcome = fetch(&lease, step, at_most, &ticket);
+                lease.settle(outcome.as_ref().err());
                 drop(lease);
                 let _ = reply.send(outcome);
             }
-            Job::Stream { step, flow, ticket, reply, lease } => match connection.is_read_only(&step.sql) {
-                Err(error) => {
-                    self.settle(connection, Some(&error));
-                    drop(lease);
-                    let _ = reply.send(Err(error));
-                }
-                Ok(false) => {
-                    drop(lease);
-                    let _ = reply.send(Ok(Streamed::Writes(step)));
-                }
-                Ok(true) => {
-                    if ticket.take() && reply.send(Ok(Streamed::Begun)).is_ok() {
-                        let deadline = Instant::now() + self.max_age;
-                        let watching = connection.interrupt().watch(&ticket, Some(deadline));
-                        let outcome =
-                            flow.pump(connection, &step, deadline, Error::SessionExpired { age: self.max_age });
-                        drop(watching);
-                        self.settle(connection, outcome.as_ref().err());
-                    }
-                    drop(lease);
-                }
-            },
-            Job::Session { opening, lease } => {
-                self.session(connection, opening, lease);
+            Job::Stream { lease, step, flow, ticket, reply } => self.stream(lease, step, flow, &ticket, reply),
+            Job::Session { lease, opening } => session(lease, opening),
+            Job::Pinned { lease, request } => pinned(lease, request),
+            Job::Close(connection) => drop(connection),
+        }
+    }
+
+    fn stream(&self, mut lease: Lease, step: Step, flow: Flow, ticket: &Ticket, reply: Reply<Streamed>) {
+        let begun = lease.checked_connection().and_then(|connection| connection.is_read_only(&step.sql));
+        lease.settle(begun.as_ref().err());
+        match begun {
+            Err(error) => {
+                drop(lease);
+                let _ = reply.send(Err(error));
             }
-        }
-    }
-
-    fn fetch(&self, connection: &Connection, step: Step, at_most: usize, ticket: &Ticket) -> Result<Fetched> {
-        if !ticket.take() {
-            return Err(Error::Cancelled);
-        }
-        if !connection.is_read_only(&step.sql)? {
-            return Ok(Fetched::Writes(step));
-        }
-        let watching = connection.interrupt().watch(ticket, None);
-        let answer = connection.run(&step, Want::Rows { at_most })?;
-        drop(watching);
-        Ok(Fetched::Rows(answer.rows))
-    }
-
-    fn session(&self, connection: &Connection, opening: Opening, lease: Lease) {
-        let Opening { ticket, opened, request } = opening;
-        if !ticket.take() {
-            return drop(lease);
-        }
-        // BEGIN alone takes no snapshot: the first read does.
-        let begun = connection.control("BEGIN; SELECT 1 FROM sqlite_schema LIMIT 1");
-        let failed = begun.as_ref().err().cloned();
-        let end = match (opened.send(begun), &failed) {
-            (Ok(()), None) => SessionService::new(connection, request).serve(),
-            _ => SessionEnd::Rollback(None),
-        };
-        let mut outcome = failed.map_or(Ok(()), Err);
-        if connection.in_transaction() {
-            outcome = outcome.and(connection.control("ROLLBACK"));
-        }
-        if matches!(end, SessionEnd::Broken) {
-            self.broken.store(true, Ordering::Release);
-        }
-        self.settle(connection, outcome.as_ref().err());
-        drop(lease);
-        if let SessionEnd::Commit(reply) | SessionEnd::Rollback(Some(reply)) = end {
-            let _ = reply.send(outcome);
-        }
-    }
-
-    /// A connection goes home only when it is proven clean.
-    fn settle(&self, connection: &Connection, error: Option<&Error>) {
-        if connection.in_transaction() || error.is_some_and(breaks_connection) {
-            self.broken.store(true, Ordering::Release);
+            Ok(false) => {
+                drop(lease);
+                let _ = reply.send(Ok(Streamed::Writes(step)));
+            }
+            Ok(true) => {
+                if ticket.take() && reply.send(Ok(Streamed::Begun)).is_ok() {
+                    let deadline = Instant::now() + self.max_age;
+                    let watching = lease.connection().interrupt().watch(ticket, Some(deadline));
+                    let expired = Error::SessionExpired { age: self.max_age };
+                    let outcome = flow.pump(lease.connection(), &step, deadline, expired);
+                    drop(watching);
+                    lease.settle(outcome.as_ref().err());
+                }
+            }
         }
     }
 }
 
-impl Job {
-    fn refuse(self, error: Error) {
-        match self {
-            Job::Fetch { reply, lease, .. } => {
-                drop(lease);
-                let _ = reply.send(Err(error));
-            }
-            Job::Stream { reply, lease, .. } => {
-                drop(lease);
-                let _ = reply.send(Err(error));
-            }
-            Job::Session { opening, lease } => {
-                drop(lease);
-                if opening.ticket.take() {
-                    let _ = opening.opened.send(Err(error));
-                }
-            }
-            Job::Open { reply, lease } => {
-                drop(lease);
-                let _ = reply.send(Err(error));
-            }
-        }
+fn fetch(reader: &Reader, step: Step, at_most: usize, ticket: &Ticket) -> Result<Fetched> {
+    if !ticket.take() {
+        return Err(Error::Cancelled);
     }
+    let connection = reader.checked_connection()?;
+    if !connection.is_read_only(&step.sql)? {
+        return Ok(Fetched::Writes(step));
+    }
+    let watching = connection.interrupt().watch(ticket, None);
+    let answer = connection.run(&step, Want::Rows { at_most })?;
+    drop(watching);
+    Ok(Fetched::Rows(answer.rows))
+}
+
+fn session(mut lease: Lease, opening: Opening) {
+    let Opening { ticket, opened, request } = opening;
+    if !ticket.take() {
+        return;
+    }
+    let connection = lease.connection();
+    // BEGIN alone takes no snapshot: the first read does.
+    let begin = |connection: &Connection| connection.control("BEGIN; SELECT 1 FROM sqlite_schema LIMIT 1");
+    let begun = lease.checked_connection().and_then(begin);
+    let failed = begun.as_ref().err().cloned();
+    let end = match (opened.send(begun), &failed) {
+        (Ok(()), None) => SessionService::new(connection, request).serve(),
+        _ => SessionEnd::Rollback(None),
+    };
+    let mut outcome = failed.map_or(Ok(()), Err);
+    if connection.in_transaction() {
+        outcome = outcome.and(connection.control("ROLLBACK"));
+    }
+    lease.broken |= matches!(end, SessionEnd::Broken);
+    lease.settle(outcome.as_ref().err());
+    drop(lease);
+    if let SessionEnd::Commit(reply) | SessionEnd::Rollback(Some(reply)) = end {
+        let _ = reply.send(outcome);
+    }
+}
+
+/// Serves a pinned connection. It may have been written to, and is lent again only as the reader that it was.
+fn pinned(mut lease: Lease, request: PinnedRequest) {
+    let connection = lease.connection();
+    let outcome = connection.lift_query_only().and_then(|()| request.serve(connection));
+    let restored = outcome.and_then(|()| connection.become_reader_again());
+    lease.broken |= restored.is_err();
 }

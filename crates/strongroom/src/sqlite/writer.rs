@@ -14,7 +14,7 @@ use crate::error::{Busy, Error, Holder, QueryErrorKind, Result};
 use crate::sqlite::connection::{Answer, Connection, Opener, Role};
 use crate::sqlite::failure::breaks_connection;
 use crate::sqlite::session::{Opening, SessionEnd, SessionService};
-use crate::sqlite::work::{Reply, Unit};
+use crate::sqlite::work::{Reply, Ticket, Unit};
 use crate::stats::Counters;
 
 /// Units in one group at most: bounds what one failure makes run again, and how long the first waits for the last.
@@ -35,8 +35,16 @@ const LARGE_TOGETHER: usize = 4;
 pub(crate) enum Work {
     Unit(Unit),
     Session(Opening),
+    Alone(Alone),
     /// Ends the thread after everything queued before.
     Close,
+}
+
+/// Work that has the writer to itself, outside any transaction.
+pub(crate) struct Alone {
+    pub(crate) ticket: Ticket,
+    pub(crate) location: &'static Location<'static>,
+    pub(crate) work: Box<dyn FnOnce(Result<&mut Writer>) + Send>,
 }
 
 /// A unit that waits for the group's COMMIT.
@@ -71,7 +79,7 @@ impl WriterHolder {
             Holding::Caller(since, location) => Some(Holder { age: since.elapsed(), location }),
             Holding::Nobody => None,
         };
-        Error::PoolExhausted { waited, busy: Busy::Writer(holder) }
+        Error::PoolExhausted { waited, busy: Busy::Writer(holder), source: None }
     }
 
     /// Whether a caller's work is under way.
@@ -107,9 +115,28 @@ impl Writer {
         while let Some(work) = next.take().or_else(|| self.queue.recv().ok()) {
             next = match work {
                 Work::Close => return,
+                Work::Alone(alone) => {
+                    self.alone(alone);
+                    None
+                }
                 work => self.group(work),
             };
         }
+    }
+
+    fn alone(&mut self, alone: Alone) {
+        let Alone { ticket, location, work } = alone;
+        if !ticket.take() {
+            return;
+        }
+        if let Err(error) = self.reopen() {
+            return work(Err(error));
+        }
+        let holder = self.holder.clone();
+        holder.set(Holding::Caller(Instant::now(), location));
+        work(Ok(self));
+        holder.set(Holding::Nobody);
+        self.roll_back();
     }
 
     /// Runs a group that begins with `first`, and commits it. Gives back work that must not join it.
@@ -148,7 +175,7 @@ impl Writer {
                         return None;
                     }
                 }
-                Work::Unit(_) | Work::Close => {}
+                Work::Unit(_) | Work::Alone(_) | Work::Close => {}
             }
             let holds_large = settled.iter().any(Settled::is_large);
             let is_full = settled.len() >= GROUP_UNITS || began.elapsed() >= GROUP_AGE;
@@ -217,14 +244,16 @@ impl Writer {
         let end = match self.connection() {
             Ok(connection) if ticket.take() && opened.send(Ok(())).is_ok() => {
                 self.holder.set(Holding::Caller(Instant::now(), request.location));
+                connection.guard().allow_temporary(true);
                 let end = SessionService::new(connection, request).serve();
+                connection.guard().allow_temporary(false);
                 self.holder.set(Holding::Nobody);
                 end
             }
             _ => SessionEnd::Rollback(None),
         };
         let (reply, outcome) = match end {
-            SessionEnd::Commit(reply) => match self.connection().and_then(check_deferred) {
+            SessionEnd::Commit(reply) => match self.connection().and_then(before_commit) {
                 Ok(()) => return Some(reply),
                 Err(error) => (Some(reply), Err(error)),
             },
@@ -242,11 +271,16 @@ impl Writer {
         None
     }
 
-    fn begin(&mut self) -> Result<()> {
+    /// Makes sure of a connection to the database that is at its place.
+    fn reopen(&mut self) -> Result<()> {
         if self.connection.is_none() {
             self.connection = Some(self.opener.open(Role::Writer)?);
         }
-        self.opener.check_place()?;
+        self.opener.check_place()
+    }
+
+    fn begin(&mut self) -> Result<()> {
+        self.reopen()?;
         self.holder.set(Holding::OtherProcess);
         let begun = self.connection()?.control("BEGIN IMMEDIATE");
         self.holder.set(Holding::Nobody);
@@ -328,7 +362,7 @@ impl Writer {
         }
     }
 
-    fn connection(&self) -> Result<&Connection> {
+    pub(crate) fn connection(&self) -> Result<&Connection> {
         self.connection.as_ref().ok_or(Error::Closed)
     }
 
@@ -337,8 +371,14 @@ impl Writer {
     }
 }
 
+/// What a session must go through before its work can be committed: nobody else is to see its TEMP objects.
+fn before_commit(connection: &Connection) -> Result<()> {
+    connection.drop_temporary()?;
+    check_deferred(connection)
+}
+
 /// A deferred foreign key that is still violated would make the group's COMMIT fail for everyone.
-fn check_deferred(connection: &Connection) -> Result<()> {
+pub(crate) fn check_deferred(connection: &Connection) -> Result<()> {
     if connection.deferred_violations()? {
         return Err(Error::query(
             QueryErrorKind::ForeignKey,
@@ -359,6 +399,11 @@ impl Work {
             Work::Session(opening) => {
                 if opening.ticket.take() {
                     let _ = opening.opened.send(Err(error));
+                }
+            }
+            Work::Alone(alone) => {
+                if alone.ticket.take() {
+                    (alone.work)(Err(error));
                 }
             }
             Work::Close => {}

@@ -180,11 +180,11 @@ async fn a_slow_consumer_of_a_stream_holds_a_bounded_number_of_rows() {
     let mut stream = db.fetch(sql, params![]);
     stream.next().await.unwrap().unwrap();
     tokio::time::sleep(std::time::Duration::from_millis(100)).await;
-    assert_eq!(db.stats().readers_busy, 1);
+    assert_eq!(db.stats().readers.active, 1);
     // Ten million rows take seconds; that the reader is home at once shows that the query was stopped.
     drop(stream);
     let waited = std::time::Instant::now();
-    while db.stats().readers_busy != 0 {
+    while db.stats().readers.active != 0 {
         assert!(waited.elapsed().as_secs() < 2, "the query goes on without its consumer");
         tokio::time::sleep(std::time::Duration::from_millis(1)).await;
     }

@@ -336,7 +336,7 @@ async fn a_future_dropped_at_any_poll_leaves_no_transaction_and_no_lost_connecti
         assert_eq!(count(&db).await, 0);
         db.execute(INSERT, params![1, "a"]).await.unwrap();
         tokio::time::sleep(Duration::from_millis(20)).await;
-        assert_eq!(db.stats().readers_busy, 0);
+        assert_eq!(db.stats().readers.active, 0);
     }
 }
 
@@ -468,9 +468,9 @@ async fn a_stream_that_is_forgotten_ends_at_the_maximum_age_and_gives_its_reader
     let mut forgotten = db.fetch(sql, params![]);
     forgotten.next().await.unwrap().unwrap();
     tokio::time::sleep(Duration::from_millis(500)).await;
-    assert!(db.stats().oldest_reader.unwrap() > Duration::from_millis(400));
+    assert!(db.stats().readers.oldest.unwrap().age > Duration::from_millis(400));
     tokio::time::sleep(Duration::from_millis(800)).await;
-    assert_eq!((db.stats().readers_busy, db.stats().oldest_reader), (0, None));
+    assert_eq!((db.stats().readers.active, db.stats().readers.oldest.is_none()), (0, true));
     let error = loop {
         if let Err(error) = forgotten.next().await.expect("the error comes before the end") {
             break error;

@@ -1,0 +1,30 @@
+//! What a database needs from time to time, on the writer and outside any transaction.
+
+use std::panic::Location;
+
+use crate::error::Result;
+use crate::sqlite::Sqlite;
+
+impl Sqlite {
+    pub(crate) async fn vacuum(&self, location: &'static Location<'static>) -> Result<()> {
+        self.alone(location, |writer, ticket| {
+            let connection = writer.connection()?;
+            let _watching = connection.interrupt().watch(ticket, None);
+            connection.control("VACUUM")
+        })
+        .await
+    }
+
+    pub(crate) async fn optimize(&self, location: &'static Location<'static>) -> Result<()> {
+        self.alone(location, |writer, ticket| {
+            let connection = writer.connection()?;
+            let _watching = connection.interrupt().watch(ticket, None);
+            connection.control("PRAGMA optimize")
+        })
+        .await
+    }
+
+    pub(crate) async fn checkpoint(&self, location: &'static Location<'static>) -> Result<bool> {
+        self.alone(location, |writer, _| writer.connection()?.checkpoint()).await
+    }
+}

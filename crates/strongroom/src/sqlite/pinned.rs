@@ -1,0 +1,179 @@
+//! A pinned connection, at the engine's end: one caller's, outside any transaction, until it is given back.
+
+use std::panic::Location;
+use std::sync::Arc;
+use std::sync::mpsc::{self, RecvTimeoutError};
+use std::time::{Duration, Instant};
+
+use crate::batch::Step;
+use crate::error::{Error, QueryErrorKind, Result};
+use crate::sqlite::connection::{Answer, Connection, Want};
+use crate::sqlite::failure::breaks_connection;
+use crate::sqlite::session::{Command, Fate};
+use crate::sqlite::work::{Flow, Ticket};
+use crate::sqlite::writer::{Alone, Work, WriterHolder, check_deferred};
+
+/// A caller that has a connection to himself.
+pub(crate) struct PinnedRequest {
+    pub(crate) commands: mpsc::Receiver<Command>,
+    /// Gone when the holder has dropped the connection: what runs then is stopped.
+    pub(crate) holder: Ticket,
+    pub(crate) fate: Fate,
+    /// How to take turns with the writer; none where there is no other connection.
+    pub(crate) turns: Option<Turns>,
+    /// Longest time that a statement or batch may take.
+    pub(crate) unit_max_age: Duration,
+    /// When it ends; none where it is in nobody's way.
+    pub(crate) deadline: Option<Instant>,
+}
+
+/// The way to the writer's queue, so that a write waits in fair turn with all others and not for SQLite's lock.
+#[derive(Clone)]
+pub(crate) struct Turns {
+    pub(crate) queue: mpsc::Sender<Work>,
+    pub(crate) writer: WriterHolder,
+    pub(crate) patience: Duration,
+    pub(crate) location: &'static Location<'static>,
+}
+
+/// The writer stands still while this lives.
+struct Turn {
+    _leave: mpsc::Sender<()>,
+}
+
+impl PinnedRequest {
+    /// Serves the holder's commands until it is gone.
+    ///
+    /// # Errors
+    ///
+    /// One that makes the connection unfit for anybody else; the holder has been told.
+    pub(crate) fn serve(self, connection: &Connection) -> Result<()> {
+        loop {
+            let command = match self.deadline {
+                None => self.commands.recv().map_err(|_| RecvTimeoutError::Disconnected),
+                Some(deadline) => self.commands.recv_timeout(deadline.saturating_duration_since(Instant::now())),
+            };
+            let outcome = match command {
+                Ok(Command::Run { steps, want, reply }) => {
+                    let outcome = self.run(connection, &steps, want);
+                    let failed = outcome.as_ref().err().cloned();
+                    let _ = reply.send(outcome);
+                    failed.map_or(Ok(()), Err)
+                }
+                Ok(Command::Stream { step, flow }) => self.stream(connection, &step, flow),
+                Ok(Command::Rollback { reply }) => {
+                    let _ = reply.send(Ok(()));
+                    return Ok(());
+                }
+                // A pinned connection has no way to ask for these; an unanswered reply says that it has ended.
+                Ok(_) | Err(RecvTimeoutError::Disconnected) => return Ok(()),
+                Err(RecvTimeoutError::Timeout) => {
+                    self.fate.end(Error::SessionExpired { age: self.unit_max_age });
+                    return Ok(());
+                }
+            };
+            if let Err(error) = outcome
+                && (breaks_connection(&error) || connection.in_transaction())
+            {
+                self.fate.end(error.clone());
+                return Err(error);
+            }
+        }
+    }
+
+    fn run(&self, connection: &Connection, steps: &[Step], want: Want) -> Result<Vec<Answer>> {
+        let mut writes = false;
+        for step in steps {
+            // A later statement may need what an earlier one creates; then that one writes, and nothing more is asked.
+            writes = writes || !connection.is_read_only(&step.sql)?;
+        }
+        let run_all = || steps.iter().map(|step| connection.run(step, want)).collect();
+        let deadline = Instant::now() + self.unit_max_age;
+        let outcome = if writes {
+            self.write(connection, deadline, run_all)
+        } else {
+            let _watching = connection.interrupt().watch(&self.holder, Some(deadline));
+            run_all()
+        };
+        outcome.map_err(|error| match error {
+            Error::Cancelled if Instant::now() >= deadline => Error::query(
+                QueryErrorKind::Timeout,
+                "it ran longer than session_max_age allows and was stopped; divide the work",
+            ),
+            other => other,
+        })
+    }
+
+    fn stream(&self, connection: &Connection, step: &Step, flow: Flow) -> Result<()> {
+        let deadline = Instant::now() + self.unit_max_age;
+        match connection.is_read_only(&step.sql) {
+            Err(error) => flow.refuse(error),
+            Ok(true) => {
+                let _watching = connection.interrupt().watch(&self.holder, Some(deadline));
+                flow.pump(connection, step, deadline, Error::SessionExpired { age: self.unit_max_age })
+            }
+            Ok(false) => {
+                let want = Want::Rows { at_most: usize::MAX };
+                let outcome = self.write(connection, deadline, || connection.run(step, want));
+                flow.hand_over(outcome.map(|answer| answer.rows))
+            }
+        }
+    }
+
+    /// Runs work in a transaction of its own, durable when this returns.
+    fn write<T>(&self, connection: &Connection, deadline: Instant, work: impl FnOnce() -> Result<T>) -> Result<T> {
+        let _turn = self.turns.as_ref().map(Turns::take).transpose()?;
+        connection.control("BEGIN IMMEDIATE")?;
+        let watching = connection.interrupt().watch(&self.holder, Some(deadline));
+        let outcome = work();
+        drop(watching);
+        let outcome = outcome.and_then(|answer| check_deferred(connection).map(|()| answer));
+        match outcome {
+            Ok(answer) => match connection.control("COMMIT") {
+                Ok(()) => Ok(answer),
+                Err(error) if error.query_kind() == Some(QueryErrorKind::Io) => {
+                    Err(Error::CommitUnknown { source: Some(Arc::new(error)) })
+                }
+                Err(error) => self.roll_back(connection, error),
+            },
+            Err(error) => self.roll_back(connection, error),
+        }
+    }
+
+    fn roll_back<T>(&self, connection: &Connection, error: Error) -> Result<T> {
+        // Seen by who serves: a connection whose transaction stays open is closed.
+        if connection.in_transaction()
+            && let Err(undoing) = connection.control("ROLLBACK")
+        {
+            tracing::error!(error = %undoing, "a pinned connection could not roll back and is closed");
+        }
+        Err(error)
+    }
+}
+
+impl Turns {
+    /// Waits until the writer stands still.
+    fn take(&self) -> Result<Turn> {
+        let began = Instant::now();
+        let (enter, entered) = mpsc::channel();
+        let (leave, left) = mpsc::channel::<()>();
+        let (ticket, patience) = (Ticket::new(), self.patience);
+        let work = move |writer: Result<&mut crate::sqlite::writer::Writer>| {
+            if enter.send(writer.map(drop)).is_ok() {
+                // Disconnected when the turn is over; should that take for ever, SQLite's lock is enough.
+                let _ = left.recv_timeout(patience);
+            }
+        };
+        let alone = Alone { ticket: ticket.clone(), location: self.location, work: Box::new(work) };
+        self.queue.send(Work::Alone(alone)).map_err(|_| Error::Closed)?;
+        match entered.recv_timeout(self.patience) {
+            Ok(stands) => stands.map(|()| Turn { _leave: leave }),
+            Err(RecvTimeoutError::Timeout) if ticket.abandon() => Err(self.writer.waited_in_vain(began.elapsed())),
+            Err(RecvTimeoutError::Timeout) => {
+                // Taken at the last moment: it answers at once.
+                entered.recv().map_err(|_| Error::Closed)?.map(|()| Turn { _leave: leave })
+            }
+            Err(RecvTimeoutError::Disconnected) => Err(Error::Closed),
+        }
+    }
+}

@@ -316,7 +316,8 @@ impl Database {
             return Ok(engine);
         }
         let waited = self.shared.config.settings().pool.acquire_timeout;
-        let opened = tokio::time::timeout(waited, self.open_engine()).await;
+        // Boxed, so that the futures of all methods, which hold this one, stay small.
+        let opened = tokio::time::timeout(waited, Box::pin(self.open_engine())).await;
         opened.unwrap_or(Err(Error::PoolExhausted { waited, busy: Busy::Opening, source: None }))
     }
 

@@ -214,6 +214,26 @@ impl Sqlite {
     /// One that is known to be quick is run here, on the caller's thread, when a reader is free; else on a reader's.
     pub(crate) async fn fetch(
         &self,
+        step: Step,
+        at_most: usize,
+        location: &'static Location<'static>,
+    ) -> Result<Vec<Row>> {
+        if let Some(readers) = &self.readers
+            && self.inline_reads
+            && self.class(&step.sql) == Some(Class::Quick)
+        {
+            match readers.try_inline(&step, at_most, location) {
+                Some(Inline::Done(outcome)) => return outcome,
+                Some(Inline::TooLong) => self.learn(&step.sql, Class::Slow),
+                None => {}
+            }
+        }
+        // Boxed, so that the future of a quick read, which is moved several times, stays small.
+        Box::pin(self.fetch_on_thread(step, at_most, location)).await
+    }
+
+    async fn fetch_on_thread(
+        &self,
         mut step: Step,
         at_most: usize,
         location: &'static Location<'static>,
@@ -222,12 +242,6 @@ impl Sqlite {
             let class = self.class(&step.sql);
             if class == Some(Class::Writes) {
                 break;
-            }
-            let is_quick = class == Some(Class::Quick) && self.inline_reads;
-            match is_quick.then(|| readers.try_inline(&step, at_most, location)).flatten() {
-                Some(Inline::Done(outcome)) => return outcome,
-                Some(Inline::TooLong) => self.learn(&step.sql, Class::Slow),
-                None => {}
             }
             let unknown = class.is_none().then(|| Arc::clone(&step.sql));
             let ticket = Ticket::new();

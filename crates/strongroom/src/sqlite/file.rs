@@ -11,6 +11,8 @@ use std::fs::Metadata;
 use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Instant;
 
 use rusqlite::config::DbConfig;
 use rusqlite::{Connection, OpenFlags};
@@ -66,6 +68,9 @@ pub(crate) fn examine(path: &Path, create: bool, keyed: bool) -> Result<Found> {
         (false, true) => Ok(Found::Encrypted { salt }),
     }
 }
+
+/// How long one look at the file serves the reads that follow.
+const LATELY_MICROS: u64 = 5_000;
 
 const SALT_LEN_U64: u64 = SALT_LEN as u64;
 
@@ -194,6 +199,9 @@ fn shown(path: &Path) -> String {
 /// SQLite does not look in WAL mode (the log keeps its old name and no longer belongs to the moved file).
 pub(crate) struct Watch {
     path: PathBuf,
+    began: Instant,
+    /// When it was last found in its place, in microseconds since `began`.
+    seen: AtomicU64,
     #[cfg(unix)]
     identity: (u64, u64),
 }
@@ -204,9 +212,23 @@ impl Watch {
         let metadata = std::fs::metadata(path).map_err(|error| unreachable_file(path, "cannot be examined", error))?;
         Ok(Watch {
             path: path.to_owned(),
+            began: Instant::now(),
+            seen: AtomicU64::new(0),
             #[cfg(unix)]
             identity: identity(&metadata),
         })
+    }
+
+    /// [`check`](Self::check), unless that was done just now.
+    pub(crate) fn check_lately(&self) -> Result<()> {
+        let now = u64::try_from(self.began.elapsed().as_micros()).unwrap_or(u64::MAX);
+        // Only whether the time has passed is read from it, nothing else is ordered by it.
+        if now.saturating_sub(self.seen.load(Ordering::Relaxed)) < LATELY_MICROS {
+            return Ok(());
+        }
+        self.check()?;
+        self.seen.store(now, Ordering::Relaxed);
+        Ok(())
     }
 
     /// One `stat`, about a microsecond.

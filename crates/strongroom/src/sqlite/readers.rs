@@ -180,7 +180,8 @@ impl Reader {
     }
 
     fn read_inline(&mut self, step: &Step, at_most: usize) -> Result<Vec<Row>> {
-        let connection = self.checked_connection()?;
+        self.opener.check_place_lately()?;
+        let connection = self.connection();
         let limit = connection.interrupt().limit(INLINE_LOOKS);
         let outcome = connection.run(step, Want::Rows { at_most });
         drop(limit);

@@ -35,6 +35,8 @@ pub(crate) struct Step {
 pub(crate) enum ParamSets {
     One(Params),
     Many(Vec<Params>),
+    /// The text is a script: several statements, without parameters.
+    Script,
 }
 
 impl ParamSets {
@@ -42,6 +44,7 @@ impl ParamSets {
         match self {
             ParamSets::One(params) => std::slice::from_ref(params),
             ParamSets::Many(sets) => sets,
+            ParamSets::Script => &[],
         }
     }
 }
@@ -49,6 +52,14 @@ impl ParamSets {
 impl Step {
     pub(crate) fn one(sql: &str, params: Params) -> Self {
         Step { sql: Arc::from(sql), params: ParamSets::One(params) }
+    }
+
+    pub(crate) fn script(sql: &str) -> Self {
+        Step { sql: Arc::from(sql), params: ParamSets::Script }
+    }
+
+    pub(crate) fn is_script(&self) -> bool {
+        matches!(self.params, ParamSets::Script)
     }
 
     pub(crate) fn many(sql: &str, sets: Vec<Params>) -> Self {

@@ -5,17 +5,20 @@
 use std::fmt;
 use std::hash::{BuildHasher, Hasher, RandomState};
 use std::panic::Location;
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use tokio::sync::OnceCell;
 
+use crate::backup::Progress;
 use crate::batch::Step;
 use crate::check::Report;
 use crate::config::Config;
 use crate::connection::Connection;
 use crate::error::{Busy, Error, Result};
+use crate::key::KeySource;
 use crate::row::Row;
 use crate::session::{ReadSession, Session};
 use crate::sqlite::{Answer, Sqlite, Want};
@@ -201,6 +204,69 @@ impl Database {
                 tokio::time::sleep(back_off(attempt)).await;
             }
         }
+    }
+
+    /// Copies the database, as it is at one moment, into a new file, encrypted with the same key, while others read and write.
+    /// The copy is read back and checked before it appears under its name, readable by its owner only. The key is not in
+    /// it.
+    ///
+    /// `on_progress` is called about every 4 MiB.
+    ///
+    /// # Errors
+    ///
+    /// [`Connection`](Error::Connection) when the file exists already or cannot be written; [`Query`](Error::Query) when
+    /// reading fails or the disk is full. Then there is no such file.
+    ///
+    /// # Cancel safety
+    ///
+    /// Dropped, it is stopped, and there is no such file.
+    #[track_caller]
+    pub fn backup(
+        &self,
+        to: impl Into<PathBuf>,
+        on_progress: impl FnMut(Progress) + Send + 'static,
+    ) -> impl Future<Output = Result<()>> + Send {
+        let (location, to) = (Location::caller(), to.into());
+        async move { self.engine().await?.backup(to, Box::new(on_progress), location).await }
+    }
+
+    /// Gives the encrypted file another key (and salt). Readers are waited for, up to the acquire timeout; writers wait
+    /// meanwhile. Needs as much space as the file takes: a copy is written, read back and put in its place, so that after a
+    /// crash at any point the file is whole and one of the keys fits.
+    ///
+    /// # Errors
+    ///
+    /// [`Config`](Error::Config) when the file is not encrypted; [`PoolExhausted`](Error::PoolExhausted) when a reader does
+    /// not come home; [`Query`](Error::Query) `Busy` when another process uses the file, `Full` when the disk is. The file
+    /// is as it was then.
+    ///
+    /// # Cancel safety
+    ///
+    /// Dropped, it is stopped, or takes effect as a whole.
+    #[track_caller]
+    pub fn rekey(
+        &self,
+        key: KeySource,
+        on_progress: impl FnMut(Progress) + Send + 'static,
+    ) -> impl Future<Output = Result<()>> + Send {
+        let location = Location::caller();
+        async move { self.engine().await?.rekey(true, key, Box::new(on_progress), location).await }
+    }
+
+    /// Encrypts a plain file, in the way of [`rekey`](Self::rekey). What the plain file held stays on the disk, in space
+    /// that is free now, until it is overwritten.
+    ///
+    /// # Errors
+    ///
+    /// As [`rekey`](Self::rekey); [`Config`](Error::Config) when the file is encrypted already.
+    ///
+    /// # Cancel safety
+    ///
+    /// As [`rekey`](Self::rekey).
+    #[track_caller]
+    pub fn encrypt(&self, key: KeySource) -> impl Future<Output = Result<()>> + Send {
+        let location = Location::caller();
+        async move { self.engine().await?.rekey(false, key, Box::new(drop), location).await }
     }
 
     /// Builds the file anew, without the space that deleted rows have left. Needs up to twice the file's size on the disk

@@ -22,6 +22,7 @@
 
 #![deny(unsafe_op_in_unsafe_fn)]
 
+mod backup;
 mod batch;
 mod check;
 mod config;
@@ -40,6 +41,7 @@ mod stats;
 mod stream;
 mod value;
 
+pub use self::backup::Progress;
 pub use self::batch::Batch;
 pub use self::check::{Checked, Report};
 pub use self::config::Config;

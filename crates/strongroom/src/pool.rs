@@ -104,7 +104,7 @@ struct Inner<C: Connect> {
     /// Told when the pool is paused or closed and the last connection is gone.
     quiet: Notify,
     /// Held by who has paused the pool.
-    alone: tokio::sync::Mutex<()>,
+    alone: Arc<tokio::sync::Mutex<()>>,
     /// Why the last attempt failed; none since one succeeded.
     last_error: Mutex<Option<C::Error>>,
 }
@@ -183,7 +183,7 @@ impl<C: Connect> Pool<C> {
             settings,
             driver: Driver::default(),
             quiet: Notify::new(),
-            alone: tokio::sync::Mutex::new(()),
+            alone: Arc::default(),
             last_error: Mutex::new(None),
         };
         Pool { inner: Arc::new(inner) }
@@ -342,12 +342,12 @@ impl<C: Connect> Pool<C> {
 
     /// Waits until all connections are home, and closes them; who comes meanwhile waits. When the guard is dropped, it goes
     /// on as before.
-    pub(crate) async fn pause(&self, patience: Duration) -> Result<Paused<'_, C>, AcquireError<C::Error>> {
+    pub(crate) async fn pause(&self, patience: Duration) -> Result<Paused<C>, AcquireError<C::Error>> {
         let began = Instant::now();
-        let alone = tokio::time::timeout(patience, self.inner.alone.lock()).await;
+        let alone = tokio::time::timeout(patience, Arc::clone(&self.inner.alone).lock_owned()).await;
         let alone = alone.map_err(|_| self.inner.all_busy(began.elapsed()))?;
         let swept = self.inner.slots.pause().map_err(|_| AcquireError::Closed)?;
-        let paused = Paused { inner: &self.inner, _alone: alone };
+        let paused = Paused { inner: Arc::clone(&self.inner), _alone: alone };
         self.inner.tell(swept.tell);
         drop(swept.closed);
         self.inner.wait_until_quiet(patience.saturating_sub(began.elapsed())).await?;
@@ -594,12 +594,12 @@ impl<C: Connect> fmt::Debug for Pooled<C> {
 }
 
 /// Nothing is lent while this lives.
-pub(crate) struct Paused<'p, C: Connect> {
-    inner: &'p Arc<Inner<C>>,
-    _alone: tokio::sync::MutexGuard<'p, ()>,
+pub(crate) struct Paused<C: Connect> {
+    inner: Arc<Inner<C>>,
+    _alone: tokio::sync::OwnedMutexGuard<()>,
 }
 
-impl<C: Connect> Drop for Paused<'_, C> {
+impl<C: Connect> Drop for Paused<C> {
     fn drop(&mut self) {
         self.inner.tell(self.inner.slots.resume());
     }

@@ -3,6 +3,7 @@
 //! `file` and `cipher` settle what must be known before SQLite opens the file; `connection` opens and runs statements,
 //! with `guard` and `interrupt` installed; `work` is what callers send; `writer` and `readers` own the threads.
 
+mod backup;
 mod cipher;
 mod connection;
 mod failure;
@@ -13,6 +14,7 @@ mod maintenance;
 mod pinned;
 mod pump;
 mod readers;
+mod rekey;
 mod session;
 mod work;
 mod writer;

@@ -121,6 +121,18 @@ macro_rules! writing_methods {
             async move { Ok(answers.await?.iter().map(|answer| answer.affected).sum()) }
         }
 
+        /// Runs a text of several statements, separated by semicolons and without parameters, all or none. Rows that they
+        /// answer are dropped.
+        ///
+        /// # Errors
+        ///
+        /// As [`execute`](Self::execute); the first failure ends it.
+        #[track_caller]
+        pub fn execute_script($($self_type)+ self, sql: &str) -> impl Future<Output = $crate::Result<()>> + Send {
+            let answers = self.answers(vec![$crate::batch::Step::script(sql)], std::panic::Location::caller());
+            async move { answers.await.map(drop) }
+        }
+
         /// Runs the statements of a batch, all or none, and answers how many rows each affected.
         ///
         /// # Errors

@@ -5,6 +5,7 @@ use std::sync::{Arc, PoisonError, RwLock};
 use std::time::Duration;
 
 use rusqlite::config::DbConfig;
+use rusqlite::fallible_iterator::FallibleIterator as _;
 use rusqlite::types::{ToSqlOutput, ValueRef};
 use rusqlite::{CachedStatement, ToSql, ffi};
 use time::OffsetDateTime;
@@ -273,13 +274,16 @@ impl Connection {
         }
     }
 
-    /// Whether the statement only reads.
-    pub(crate) fn is_read_only(&self, sql: &str) -> Result<bool> {
-        Ok(self.prepare(sql)?.readonly())
+    /// Whether the statement only reads. A script is taken to write.
+    pub(crate) fn is_read_only(&self, step: &Step) -> Result<bool> {
+        Ok(!step.is_script() && self.prepare(&step.sql)?.readonly())
     }
 
     /// Runs a statement with each of its parameter sets.
     pub(crate) fn run(&self, step: &Step, want: Want) -> Result<Answer> {
+        if step.is_script() {
+            return self.run_script(&step.sql).map(|()| Answer::default());
+        }
         let mut statement = self.prepare(&step.sql)?;
         let binding = Binding::of(&statement)?;
         let mut answer = Answer::default();
@@ -308,6 +312,19 @@ impl Connection {
         Ok(answer)
     }
 
+    fn run_script(&self, sql: &str) -> Result<()> {
+        let mut script = rusqlite::Batch::new(&self.db, sql);
+        while let Some(mut statement) = script.next().map_err(|error| self.refusal(error))? {
+            if statement.parameter_count() > 0 {
+                let reason = "a statement of the script has parameters; use execute, or a Batch";
+                return Err(Error::query(QueryErrorKind::Parameters, reason));
+            }
+            let mut rows = statement.raw_query();
+            while rows.next().map_err(translate)?.is_some() {}
+        }
+        Ok(())
+    }
+
     /// Runs a query and hands over each row as it comes, until `sink` says `false`.
     pub(crate) fn each_row(&self, step: &Step, mut sink: impl FnMut(Row) -> bool) -> Result<()> {
         let mut statement = self.prepare(&step.sql)?;
@@ -326,11 +343,23 @@ impl Connection {
     }
 
     fn prepare(&self, sql: &str) -> Result<CachedStatement<'_>> {
-        self.db.prepare_cached(sql).map_err(|error| {
-            let denied = error.sqlite_error_code() == Some(rusqlite::ErrorCode::AuthorizationForStatementDenied);
-            let refusal = if denied { self.guard.take_refusal() } else { None };
-            refusal.unwrap_or_else(|| translate_preparing(error))
-        })
+        self.db.prepare_cached(sql).map_err(|error| self.refusal(error))
+    }
+
+    /// The error of a statement that could not be prepared.
+    fn refusal(&self, error: rusqlite::Error) -> Error {
+        let denied = error.sqlite_error_code() == Some(rusqlite::ErrorCode::AuthorizationForStatementDenied);
+        let refusal = if denied { self.guard.take_refusal() } else { None };
+        refusal.unwrap_or_else(|| translate_preparing(error))
+    }
+
+    /// The connection itself, for work that is the engine's own.
+    pub(crate) fn as_engine<T>(&self, work: impl FnOnce() -> T) -> T {
+        self.guard.engine(work)
+    }
+
+    pub(crate) fn raw(&self) -> &rusqlite::Connection {
+        &self.db
     }
 }
 

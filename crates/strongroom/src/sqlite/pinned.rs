@@ -85,7 +85,7 @@ impl PinnedRequest {
         let mut writes = false;
         for step in steps {
             // A later statement may need what an earlier one creates; then that one writes, and nothing more is asked.
-            writes = writes || !connection.is_read_only(&step.sql)?;
+            writes = writes || !connection.is_read_only(step)?;
         }
         let run_all = || steps.iter().map(|step| connection.run(step, want)).collect();
         let deadline = Instant::now() + self.unit_max_age;
@@ -106,7 +106,7 @@ impl PinnedRequest {
 
     fn stream(&self, connection: &Connection, step: &Step, flow: Flow) -> Result<()> {
         let deadline = Instant::now() + self.unit_max_age;
-        match connection.is_read_only(&step.sql) {
+        match connection.is_read_only(step) {
             Err(error) => flow.refuse(error),
             Ok(true) => {
                 let _watching = connection.interrupt().watch(&self.holder, Some(deadline));

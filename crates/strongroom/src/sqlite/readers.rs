@@ -277,7 +277,7 @@ impl ReaderThread {
     }
 
     fn stream(&self, mut lease: Lease, step: Step, flow: Flow, ticket: &Ticket, reply: Reply<Streamed>) {
-        let begun = lease.checked_connection().and_then(|connection| connection.is_read_only(&step.sql));
+        let begun = lease.checked_connection().and_then(|connection| connection.is_read_only(&step));
         lease.settle(begun.as_ref().err());
         match begun {
             Err(error) => {
@@ -307,7 +307,7 @@ fn fetch(reader: &Reader, step: Step, at_most: usize, ticket: &Ticket) -> Result
         return Err(Error::Cancelled);
     }
     let connection = reader.checked_connection()?;
-    if !connection.is_read_only(&step.sql)? {
+    if !connection.is_read_only(&step)? {
         return Ok(Fetched::Writes(step));
     }
     let watching = connection.interrupt().watch(ticket, None);

@@ -220,7 +220,7 @@ impl<'c> SessionService<'c> {
 
     /// Whether the statement writes; an error when this session may not.
     fn writes(&self, step: &Step) -> Result<bool> {
-        let writes = !self.connection.is_read_only(&step.sql)?;
+        let writes = !self.connection.is_read_only(step)?;
         if writes && self.request.reads_only {
             return Err(Error::query(
                 QueryErrorKind::ReadOnly,

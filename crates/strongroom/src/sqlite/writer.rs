@@ -10,6 +10,7 @@ use std::sync::mpsc::Receiver;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
+use crate::batch::Step;
 use crate::error::{Busy, Error, Holder, QueryErrorKind, Result};
 use crate::sqlite::connection::{Answer, Connection, Opener, Role};
 use crate::sqlite::failure::breaks_connection;
@@ -272,7 +273,7 @@ impl Writer {
     }
 
     /// Makes sure of a connection to the database that is at its place.
-    fn reopen(&mut self) -> Result<()> {
+    pub(crate) fn reopen(&mut self) -> Result<()> {
         if self.connection.is_none() {
             self.connection = Some(self.opener.open(Role::Writer)?);
         }
@@ -413,7 +414,9 @@ impl Work {
 
 impl Unit {
     fn is_large(&self) -> bool {
-        self.steps.iter().map(|step| step.params.as_slice().len()).sum::<usize>() > LARGE_UNIT
+        // What a script does is not known before it is run.
+        self.steps.iter().any(Step::is_script)
+            || self.steps.iter().map(|step| step.params.as_slice().len()).sum::<usize>() > LARGE_UNIT
     }
 }
 

@@ -1,11 +1,13 @@
 //! strongroom from outside: what its users rely on, on files and in memory.
 
+mod connections;
 mod encryption;
 mod faults;
 mod group_commit;
 mod migrations;
 mod queries;
 mod sessions;
+mod upkeep;
 
 use std::path::PathBuf;
 

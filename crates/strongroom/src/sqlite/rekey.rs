@@ -1,0 +1,140 @@
+//! Another key for the file, or a first one.
+//!
+//! The file is not changed: a copy with the new key is written beside it, read back, and put in its place. After a crash at
+//! any point the database is whole, with the one key or the other. SQLCipher's own way, which encrypts in place under a
+//! rollback journal, leaves a file that neither key opens until the journal is played back.
+
+use std::panic::Location;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use crate::backup::OnProgress;
+use crate::error::{Error, QueryErrorKind, Result};
+use crate::key::KeySource;
+use crate::sqlite::backup::Draft;
+use crate::sqlite::cipher::FileKey;
+use crate::sqlite::connection::{Connection, DatabaseFile, Opener, Place};
+use crate::sqlite::failure::translate;
+use crate::sqlite::file::Watch;
+use crate::sqlite::readers::refused;
+use crate::sqlite::work::Ticket;
+use crate::sqlite::writer::Writer;
+use crate::sqlite::{Sqlite, derive, new_salt};
+
+/// How long connections that were told to close may take.
+const CLOSING: Duration = Duration::from_secs(1);
+
+impl Sqlite {
+    /// Gives the file a key: another one when `is_encrypted`, else its first.
+    pub(crate) async fn rekey(
+        &self,
+        is_encrypted: bool,
+        key: KeySource,
+        on_progress: OnProgress,
+        location: &'static Location<'static>,
+    ) -> Result<()> {
+        let (Place::File { path, .. }, Some(readers)) = (&self.opener.place, &self.readers) else {
+            return Err(Error::config("key", "a database in memory has no file to encrypt"));
+        };
+        match (is_encrypted, self.is_encrypted()) {
+            (true, false) => return Err(Error::config("key", "the file is not encrypted yet; use Database::encrypt")),
+            (false, true) => return Err(Error::config("key", "the file is encrypted already; use Database::rekey")),
+            _ => {}
+        }
+        let path = path.clone();
+        // Goes with the work, so that nobody reads before it is done, even when this future is dropped.
+        let paused = readers.pool().pause(self.acquire_timeout).await.map_err(refused)?;
+        let opener = Arc::clone(&self.opener);
+        self.alone(location, move |writer, ticket| {
+            let _paused = paused;
+            let outcome = replace_file(writer, &opener, path, &key, ticket, on_progress);
+            // Whichever file is there now: the writer opens it as always.
+            writer.connection = None;
+            outcome.and(writer.reopen())
+        })
+        .await
+    }
+}
+
+fn replace_file(
+    writer: &Writer,
+    opener: &Opener,
+    path: PathBuf,
+    key: &KeySource,
+    ticket: &Ticket,
+    on_progress: OnProgress,
+) -> Result<()> {
+    // A name that is a symbolic link stays one.
+    let target = path.canonicalize().map_err(|error| Error::Connection {
+        database: path.display().to_string(),
+        reason: "cannot be found any more".into(),
+        source: Some(Arc::new(error)),
+    })?;
+    let new_key = derive(&path, &key.resolve()?, new_salt(&path)?)?;
+    let source = writer.connection()?;
+    take_alone(source, &path)?;
+    let draft = Draft::beside(&target)?;
+    if opener.key().is_some() {
+        draft.fill(source, Some(&new_key), ticket, on_progress)?;
+    } else {
+        export(source, &draft, &new_key)?;
+    }
+    draft.verify(Some(&new_key))?;
+    if ticket.is_gone() {
+        return Err(Error::Cancelled);
+    }
+    // The lock on the old file is held until the new one is there.
+    draft.replace(&target)?;
+    opener.replace_file(DatabaseFile { key: Some(new_key), watch: Watch::new(&path)? });
+    Ok(())
+}
+
+/// Brings everything into the one file and keeps everybody else out.
+fn take_alone(source: &Connection, path: &Path) -> Result<()> {
+    let began = Instant::now();
+    loop {
+        let emptied = source.checkpoint();
+        let mode = emptied.and_then(|_| {
+            let mode = || source.raw().query_row("PRAGMA journal_mode = DELETE", [], |row| row.get::<_, String>(0));
+            source.as_engine(mode).map_err(translate)
+        });
+        let in_use = || {
+            Error::query(
+                QueryErrorKind::Busy,
+                format!("{} is in use by another process; stop it, its key cannot be changed under it", path.display()),
+            )
+        };
+        match mode {
+            // The lock stays when this transaction ends, until the connection does.
+            Ok(mode) if mode == "delete" => {
+                return source.control("PRAGMA locking_mode = EXCLUSIVE; BEGIN EXCLUSIVE; COMMIT");
+            }
+            Err(error) if error.query_kind() != Some(QueryErrorKind::Busy) => return Err(error),
+            // Our own readers may still be closing.
+            _ if began.elapsed() < CLOSING => std::thread::sleep(Duration::from_millis(5)),
+            _ => return Err(in_use()),
+        }
+    }
+}
+
+/// Copies a plain database into an encrypted file: SQLite's backup cannot, the pages differ in size.
+fn export(source: &Connection, draft: &Draft, key: &FileKey) -> Result<()> {
+    let path = draft.path().to_str().ok_or_else(|| Error::config("path", "it is not UTF-8"))?;
+    let text = std::str::from_utf8(key.as_bytes()).map_err(|_| Error::config("key", "it is not text"))?;
+    let db = source.raw();
+    source
+        .as_engine(|| {
+            // Bound and not written out, so that the key is in no SQL text.
+            db.execute("ATTACH DATABASE ?1 AS encrypted KEY ?2", [path, text])?;
+            db.execute_batch("BEGIN")?;
+            db.query_row("SELECT sqlcipher_export('encrypted')", [], |_| Ok(()))?;
+            for pragma in ["user_version", "application_id"] {
+                let value: i64 = db.query_row(&format!("PRAGMA main.{pragma}"), [], |row| row.get(0))?;
+                db.execute_batch(&format!("PRAGMA encrypted.{pragma} = {value}"))?;
+            }
+            db.execute_batch("COMMIT")?;
+            db.execute_batch("DETACH DATABASE encrypted")
+        })
+        .map_err(translate)
+}

@@ -6,6 +6,7 @@ mod group_commit;
 mod migrations;
 mod queries;
 mod sessions;
+mod settings;
 
 use std::path::PathBuf;
 

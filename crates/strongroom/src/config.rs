@@ -1,8 +1,8 @@
 //! Settings of a database handle.
 //!
-//! Start from [`Config::sqlite`] or [`Config::from_url`].
+//! Start from [`Config::sqlite`], [`Config::from_url`] or [`Config::from_file`].
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use crate::connection::Connection;
@@ -62,25 +62,20 @@ impl Config {
     ///
     /// [`Config`](Error::Config) when the URL has another scheme or no path.
     pub fn from_url(url: &str) -> Result<Self> {
-        let (scheme, rest) = url.split_once(':').unwrap_or(("", url));
-        match (scheme, rest) {
-            ("sqlite", ":memory:") => Ok(Self::memory()),
-            ("sqlite", "") => Err(Error::config("url", "sqlite: names no file; expected sqlite:PATH")),
-            ("sqlite", path) if path.contains('?') => Err(Error::config(
-                "url",
-                "parameters after ? are not known; expected sqlite:PATH, settings go into Config",
-            )),
-            ("sqlite", path) => Ok(Self::sqlite(path.strip_prefix("//").unwrap_or(path))),
-            // The rest of the text may hold a password.
-            ("", _) => Err(Error::config("url", "it has no scheme; expected sqlite:PATH or sqlite::memory:")),
-            (scheme, _) => Err(Error::config(
-                "url",
-                format!("scheme {scheme} is not known to this version; expected sqlite:PATH or sqlite::memory:"),
-            )),
-        }
+        place(url).map(Self::at).map_err(|reason| Error::config("url", reason))
     }
 
-    fn at(place: SettingsPlace) -> Self {
+    /// What section `db` of a TOML or YAML file says; the keys are listed at [`Settings`](crate::Settings). What is set on
+    /// the `Config` afterwards overrides the file.
+    ///
+    /// # Errors
+    ///
+    /// [`Config`](Error::Config) when the file cannot be read or understood, or names no database.
+    pub fn from_file(path: impl AsRef<Path>) -> Result<Self> {
+        crate::Settings::new().file(path)?.config()
+    }
+
+    pub(crate) fn at(place: SettingsPlace) -> Self {
         Config {
             settings: Settings {
                 place,
@@ -280,11 +275,40 @@ impl Config {
         Ok(Connection::new(crate::sqlite::connect_one(&self.settings).await?))
     }
 
+    pub(crate) fn place(mut self, place: SettingsPlace) -> Self {
+        self.settings.place = place;
+        self
+    }
+
+    pub(crate) fn without_key(mut self) -> Self {
+        self.settings.key = None;
+        self
+    }
+
     pub(crate) fn settings(&self) -> &Settings {
         &self.settings
     }
 
     pub(crate) fn schema(&self) -> Option<(&'static Migrations, bool)> {
         self.migrations.map(|migrations| (migrations, self.migrate))
+    }
+}
+
+/// The place that a URL names, or why it names none. The text after the scheme may hold a password and is not shown.
+pub(crate) fn place(url: &str) -> Result<SettingsPlace, String> {
+    let (scheme, rest) = url.split_once(':').unwrap_or(("", url));
+    match (scheme, rest) {
+        ("sqlite", ":memory:") => Ok(SettingsPlace::Memory),
+        ("sqlite", rest) if rest.contains('?') => {
+            Err("parameters after ? are not known; expected sqlite:PATH, settings go into Config".to_owned())
+        }
+        ("sqlite", rest) => match rest.strip_prefix("//").unwrap_or(rest) {
+            "" => Err("sqlite: names no file; expected sqlite:PATH".to_owned()),
+            path => Ok(SettingsPlace::File(path.into())),
+        },
+        ("", _) => Err("it has no scheme; expected sqlite:PATH or sqlite::memory:".to_owned()),
+        (scheme, _) => {
+            Err(format!("scheme {scheme} is not known to this version; expected sqlite:PATH or sqlite::memory:"))
+        }
     }
 }

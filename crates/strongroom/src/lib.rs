@@ -14,7 +14,8 @@
 //!
 //! # Start here
 //!
-//! [`Database::connect`] with a URL, or [`Config`] for a key and other settings; then
+//! [`Database::connect`] with a URL, [`Config`] for a key and other settings, or [`Settings`] to read them from a file and
+//! the environment; then
 //! [`execute`](Database::execute), [`fetch_one`](Database::fetch_one) and their siblings; [`Database::transaction`] or
 //! [`Database::session`] for several statements.
 //!
@@ -35,6 +36,7 @@ mod migration;
 pub mod pool;
 mod row;
 mod session;
+mod settings;
 mod sqlite;
 mod statements;
 mod stats;
@@ -52,6 +54,7 @@ pub use self::key::KeySource;
 pub use self::migration::{Migration, Migrations};
 pub use self::row::{ColumnIndex, FromRow, Row};
 pub use self::session::{ReadSession, Savepoint, Session};
+pub use self::settings::Settings;
 pub use self::stats::Stats;
 pub use self::stream::RowStream;
 pub use self::value::{FromValue, Params, Value};

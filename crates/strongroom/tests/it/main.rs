@@ -7,6 +7,7 @@ mod group_commit;
 mod migrations;
 mod queries;
 mod sessions;
+mod settings;
 mod upkeep;
 
 use std::path::PathBuf;

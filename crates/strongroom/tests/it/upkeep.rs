@@ -181,12 +181,13 @@ async fn a_rekey_that_fails_leaves_file_and_key_as_they_were() {
     let error = db.encrypt(KeySource::literal(OTHER_KEY)).await.unwrap_err();
     assert!(error.to_string().contains("Database::rekey"), "{error}");
 
-    let Some(disk) = crate::faults::SmallDisk::mount("40m") else { return };
+    let Some(disk) = crate::faults::SmallDisk::mount("64m") else { return };
     let full = disk.config().connect().await.unwrap();
     fill(&full).await;
     full.checkpoint().await.unwrap();
-    // Some 12 MB are taken by the file: room for half of a copy is left.
-    std::fs::write(disk.path().with_file_name("ballast"), vec![0; 20 << 20]).unwrap();
+    // Room for half of a copy is left.
+    let taken = std::fs::metadata(disk.path()).unwrap().len() as usize * 3 / 2;
+    std::fs::write(disk.path().with_file_name("ballast"), vec![0; (64 << 20) - taken]).unwrap();
     let error = full.rekey(KeySource::literal(OTHER_KEY), |_| ()).await.unwrap_err();
     assert_eq!(error.query_kind(), Some(QueryErrorKind::Full), "{error}");
     for db in [db, full] {

@@ -46,6 +46,7 @@ pub use self::settings::Settings;
 pub(crate) use self::settings::clamp;
 use self::slots::{Borrower, Callback, Loan, Slots, Taken, Tell};
 pub use self::stats::Stats;
+pub(crate) use self::stats::escaped;
 
 /// Makes, tests and judges connections for a [`Pool`].
 pub trait Connect: Send + Sync + 'static {

@@ -10,6 +10,7 @@ mod failure;
 mod file;
 mod guard;
 mod interrupt;
+mod mailbox;
 mod maintenance;
 mod pinned;
 mod pump;
@@ -104,7 +105,7 @@ pub(crate) struct Sqlite {
 
 /// What a query is, learnt when it is run first.
 #[derive(Clone, Copy, PartialEq, Eq)]
-enum Class {
+pub(crate) enum Class {
     /// It reads, and was quick so far.
     Quick,
     /// It reads, and once took too long to be run on the caller's thread.
@@ -150,8 +151,8 @@ impl Sqlite {
                         writer_open.store(1, Ordering::Relaxed);
                         if reply.send(Ok(Arc::clone(&opener))).is_ok() {
                             let unit_max_age = settings.session_max_age;
-                            let connection = Some(connection);
-                            Writer { connection, opener, queue, holder, unit_max_age, counters }.run();
+                            let (connection, log_seen) = (Some(connection), Instant::now());
+                            Writer { connection, opener, queue, holder, unit_max_age, counters, log_seen }.run();
                         }
                         writer_open.store(0, Ordering::Relaxed);
                     }
@@ -226,7 +227,7 @@ impl Sqlite {
         {
             match readers.try_inline(&step, at_most, location) {
                 Some(Inline::Done(outcome)) => return outcome,
-                Some(Inline::TooLong) => self.learn(&step.sql, Class::Slow),
+                Some(Inline::Elsewhere(class)) => self.learn(&step.sql, class),
                 None => {}
             }
         }
@@ -420,11 +421,7 @@ impl Sqlite {
         if let Some(readers) = &self.readers {
             stats.readers = readers.pool().stats();
         }
-        if let Place::File { path, .. } = &self.opener.place {
-            let mut log = path.as_os_str().to_owned();
-            log.push("-wal");
-            stats.log_bytes = std::fs::metadata(log).map_or(0, |metadata| metadata.len());
-        }
+        stats.log_bytes = self.opener.log_bytes();
         stats
     }
 

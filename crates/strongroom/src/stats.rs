@@ -1,5 +1,6 @@
 //! Counters: what a database handle has done and how many connections it holds.
 
+use std::fmt::Write as _;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use crate::pool;
@@ -23,6 +24,32 @@ pub struct Stats {
     pub units_failed: u64,
     /// Callers that waited for the writer's turn in vain, up to the acquire timeout.
     pub timeouts: u64,
+}
+
+impl Stats {
+    /// The numbers in Prometheus' text format (version 0.0.4), with the label `database="name"`, and those of the reading
+    /// connections as [`pool::Stats::to_prometheus`] gives them.
+    ///
+    /// Gauges `strongroom_connections` and `strongroom_log_bytes`; counters `strongroom_commits_total`,
+    /// `strongroom_units_committed_total`, `strongroom_units_failed_total` and `strongroom_writer_timeouts_total`.
+    pub fn to_prometheus(&self, name: &str) -> String {
+        let label = pool::escaped(name);
+        let metrics = [
+            ("connections", "gauge", "Open physical connections, the writer included.", self.connections as u64),
+            ("log_bytes", "gauge", "Length of the write-ahead log.", self.log_bytes),
+            ("commits_total", "counter", "Durable commits.", self.commits),
+            ("units_committed_total", "counter", "Units that those commits made durable.", self.units_committed),
+            ("units_failed_total", "counter", "Units that failed and were rolled back alone.", self.units_failed),
+            ("writer_timeouts_total", "counter", "Callers that waited for the writer in vain.", self.timeouts),
+        ];
+        let mut text = String::new();
+        for (metric, kind, help, value) in metrics {
+            // Writing to a String cannot fail.
+            let _ = writeln!(text, "# HELP strongroom_{metric} {help}\n# TYPE strongroom_{metric} {kind}");
+            let _ = writeln!(text, "strongroom_{metric}{{database=\"{label}\"}} {value}");
+        }
+        text + &self.readers.to_prometheus(name)
+    }
 }
 
 #[derive(Debug, Default)]

@@ -123,6 +123,6 @@ fn write_histogram(text: &mut String, name: &str, metric: &str, help: &str, hist
 }
 
 /// A label's value: backslash, quote and newline are escaped.
-fn escaped(name: &str) -> String {
+pub(crate) fn escaped(name: &str) -> String {
     name.replace('\\', "\\\\").replace('"', "\\\"").replace('\n', "\\n")
 }

@@ -108,6 +108,14 @@ impl Opener {
         }
     }
 
+    /// Length of the write-ahead log; 0 when there is none.
+    pub(crate) fn log_bytes(&self) -> u64 {
+        let Place::File { path, .. } = &self.place else { return 0 };
+        let mut log = path.as_os_str().to_owned();
+        log.push("-wal");
+        std::fs::metadata(log).map_or(0, |metadata| metadata.len())
+    }
+
     /// Another file has come to the database's path: further connections are opened to that.
     pub(crate) fn replace_file(&self, replacement: DatabaseFile) {
         if let Place::File { file, .. } = &self.place {
@@ -279,12 +287,27 @@ impl Connection {
         Ok(!step.is_script() && self.prepare(&step.sql)?.readonly())
     }
 
+    /// Runs a statement if it only reads; None when it writes.
+    pub(crate) fn read(&self, step: &Step, at_most: usize) -> Result<Option<Vec<Row>>> {
+        if step.is_script() {
+            return Ok(None);
+        }
+        let statement = self.prepare(&step.sql)?;
+        if !statement.readonly() {
+            return Ok(None);
+        }
+        self.run_prepared(statement, step, Want::Rows { at_most }).map(|answer| Some(answer.rows))
+    }
+
     /// Runs a statement with each of its parameter sets.
     pub(crate) fn run(&self, step: &Step, want: Want) -> Result<Answer> {
         if step.is_script() {
             return self.run_script(&step.sql).map(|()| Answer::default());
         }
-        let mut statement = self.prepare(&step.sql)?;
+        self.run_prepared(self.prepare(&step.sql)?, step, want)
+    }
+
+    fn run_prepared(&self, mut statement: CachedStatement<'_>, step: &Step, want: Want) -> Result<Answer> {
         let binding = Binding::of(&statement)?;
         let mut answer = Answer::default();
         let read_only = statement.readonly();

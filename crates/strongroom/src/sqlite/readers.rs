@@ -14,12 +14,13 @@ use crate::batch::Step;
 use crate::error::{Busy, Error, QueryErrorKind, Result};
 use crate::pool::{self, AcquireError, Connect, Pool, Pooled};
 use crate::row::Row;
-use crate::sqlite::connection::{Connection, Opener, Role, Want};
+use crate::sqlite::connection::{Connection, Opener, Role};
 use crate::sqlite::failure::breaks_connection;
-use crate::sqlite::no_thread;
+use crate::sqlite::mailbox::{Letters, Mailbox, mailbox};
 use crate::sqlite::pinned::PinnedRequest;
 use crate::sqlite::session::{Opening, SessionEnd, SessionService};
 use crate::sqlite::work::{Flow, Reply, Ticket};
+use crate::sqlite::{Class, no_thread};
 
 /// Looks of the progress handler (some 20 µs each) that an inline read may take: beyond, it would hold up the other tasks
 /// of the caller's thread.
@@ -33,7 +34,7 @@ pub(crate) struct Reader {
     /// None once it is on its way to be closed.
     connection: Option<Connection>,
     opener: Arc<Opener>,
-    jobs: mpsc::Sender<Job>,
+    jobs: Mailbox<Job>,
     broken: bool,
 }
 
@@ -58,8 +59,8 @@ pub(crate) enum Fetched {
 /// How a read on the caller's thread went.
 pub(crate) enum Inline {
     Done(Result<Vec<Row>>),
-    /// It took more steps than it may and was stopped.
-    TooLong,
+    /// It took more steps than it may and was stopped, or it writes.
+    Elsewhere(Class),
 }
 
 /// The answer to a stream's start.
@@ -114,8 +115,10 @@ impl Readers {
             Err(error) => return Some(Inline::Done(Err(refused(error)))),
         };
         Some(match lease.read_inline(step, at_most) {
-            Err(Error::Cancelled) => Inline::TooLong,
-            outcome => Inline::Done(outcome),
+            Ok(Some(rows)) => Inline::Done(Ok(rows)),
+            Ok(None) => Inline::Elsewhere(Class::Writes),
+            Err(Error::Cancelled) => Inline::Elsewhere(Class::Slow),
+            Err(error) => Inline::Done(Err(error)),
         })
     }
 
@@ -175,18 +178,17 @@ impl Reader {
     /// Sends a reader to its thread, with the work.
     pub(crate) fn send(lease: Lease, job: impl FnOnce(Lease) -> Job) {
         let jobs = lease.jobs.clone();
-        // Its thread lives as long as the reader. Were it gone, the lease and the reply would be dropped with the job.
-        let _ = jobs.send(job(lease));
+        jobs.send(job(lease));
     }
 
-    fn read_inline(&mut self, step: &Step, at_most: usize) -> Result<Vec<Row>> {
+    fn read_inline(&mut self, step: &Step, at_most: usize) -> Result<Option<Vec<Row>>> {
         self.opener.check_place_lately()?;
         let connection = self.connection();
         let limit = connection.interrupt().limit(INLINE_LOOKS);
-        let outcome = connection.run(step, Want::Rows { at_most });
+        let outcome = connection.read(step, at_most);
         drop(limit);
         self.settle(outcome.as_ref().err());
-        outcome.map(|answer| answer.rows)
+        outcome
     }
 
     pub(crate) fn connection(&self) -> &Connection {
@@ -208,7 +210,7 @@ impl Drop for Reader {
     /// The thread closes the connection, not whoever brought it home: closing may take some milliseconds.
     fn drop(&mut self) {
         if let Some(connection) = self.connection.take() {
-            let _ = self.jobs.send(Job::Close(connection));
+            self.jobs.send(Job::Close(connection));
         }
     }
 }
@@ -226,14 +228,20 @@ impl Connect for Connector {
     /// Starts a thread, which opens the connection.
     async fn connect(&self) -> Result<Reader> {
         let alive = self.alive().clone().ok_or(Error::Closed)?;
-        let (jobs, queue) = mpsc::channel();
         let (reply, opened) = oneshot::channel();
-        let (opener, thread) = (Arc::clone(&self.opener), ReaderThread { max_age: self.max_age });
+        let (opener, max_age) = (Arc::clone(&self.opener), self.max_age);
         let work = move || {
             // Dropped last: the connection is closed by then.
             let _alive = alive;
-            if reply.send(opener.open(Role::Reader)).is_ok() {
-                queue.into_iter().for_each(|job| thread.work(job));
+            match opener.open(Role::Reader) {
+                Err(error) => drop(reply.send(Err(error))),
+                Ok(connection) => {
+                    let (jobs, letters) = mailbox();
+                    let reader = Reader { connection: Some(connection), opener, jobs, broken: false };
+                    // When nobody takes it, it is dropped, and asks to be closed.
+                    drop(reply.send(Ok(reader)));
+                    serve(&letters, max_age);
+                }
             }
         };
         std::thread::Builder::new()
@@ -241,8 +249,7 @@ impl Connect for Connector {
             .spawn(work)
             .map_err(|error| no_thread(self.opener.name(), error))?;
         // The thread answers in either case; it is gone only if it panicked.
-        let connection = opened.await.map_err(|_| Error::Closed)??;
-        Ok(Reader { connection: Some(connection), opener: Arc::clone(&self.opener), jobs, broken: false })
+        opened.await.map_err(|_| Error::Closed)?
     }
 
     fn is_transient(&self, error: &Error) -> bool {
@@ -254,49 +261,45 @@ impl Connect for Connector {
     }
 }
 
-struct ReaderThread {
-    max_age: Duration,
-}
-
-impl ReaderThread {
-    /// Does one job. The lease is dropped after the connection is known to be clean or broken, and before the caller is
-    /// answered, so that a caller's next request finds the reader at home.
-    fn work(&self, job: Job) {
-        match job {
+/// A reader's thread, until it is told to close. A lease is dropped after its connection is known to be clean or broken, and
+/// before the caller is answered, so that a caller's next request finds the reader at home.
+fn serve(letters: &Letters<Job>, max_age: Duration) {
+    loop {
+        match letters.receive() {
             Job::Fetch { mut lease, step, at_most, ticket, reply } => {
                 let outcome = fetch(&lease, step, at_most, &ticket);
                 lease.settle(outcome.as_ref().err());
                 drop(lease);
                 let _ = reply.send(outcome);
             }
-            Job::Stream { lease, step, flow, ticket, reply } => self.stream(lease, step, flow, &ticket, reply),
+            Job::Stream { lease, step, flow, ticket, reply } => stream(lease, step, flow, &ticket, reply, max_age),
             Job::Session { lease, opening } => session(lease, opening),
             Job::Pinned { lease, request } => pinned(lease, request),
-            Job::Close(connection) => drop(connection),
+            Job::Close(connection) => return drop(connection),
         }
     }
+}
 
-    fn stream(&self, mut lease: Lease, step: Step, flow: Flow, ticket: &Ticket, reply: Reply<Streamed>) {
-        let begun = lease.checked_connection().and_then(|connection| connection.is_read_only(&step));
-        lease.settle(begun.as_ref().err());
-        match begun {
-            Err(error) => {
-                drop(lease);
-                let _ = reply.send(Err(error));
-            }
-            Ok(false) => {
-                drop(lease);
-                let _ = reply.send(Ok(Streamed::Writes(step)));
-            }
-            Ok(true) => {
-                if ticket.take() && reply.send(Ok(Streamed::Begun)).is_ok() {
-                    let deadline = Instant::now() + self.max_age;
-                    let watching = lease.connection().interrupt().watch(ticket, Some(deadline));
-                    let expired = Error::SessionExpired { age: self.max_age };
-                    let outcome = flow.pump(lease.connection(), &step, deadline, expired);
-                    drop(watching);
-                    lease.settle(outcome.as_ref().err());
-                }
+fn stream(mut lease: Lease, step: Step, flow: Flow, ticket: &Ticket, reply: Reply<Streamed>, max_age: Duration) {
+    let begun = lease.checked_connection().and_then(|connection| connection.is_read_only(&step));
+    lease.settle(begun.as_ref().err());
+    match begun {
+        Err(error) => {
+            drop(lease);
+            let _ = reply.send(Err(error));
+        }
+        Ok(false) => {
+            drop(lease);
+            let _ = reply.send(Ok(Streamed::Writes(step)));
+        }
+        Ok(true) => {
+            if ticket.take() && reply.send(Ok(Streamed::Begun)).is_ok() {
+                let deadline = Instant::now() + max_age;
+                let watching = lease.connection().interrupt().watch(ticket, Some(deadline));
+                let expired = Error::SessionExpired { age: max_age };
+                let outcome = flow.pump(lease.connection(), &step, deadline, expired);
+                drop(watching);
+                lease.settle(outcome.as_ref().err());
             }
         }
     }
@@ -306,14 +309,12 @@ fn fetch(reader: &Reader, step: Step, at_most: usize, ticket: &Ticket) -> Result
     if !ticket.take() {
         return Err(Error::Cancelled);
     }
-    let connection = reader.checked_connection()?;
-    if !connection.is_read_only(&step)? {
-        return Ok(Fetched::Writes(step));
-    }
+    reader.opener.check_place_lately()?;
+    let connection = reader.connection();
     let watching = connection.interrupt().watch(ticket, None);
-    let answer = connection.run(&step, Want::Rows { at_most })?;
+    let read = connection.read(&step, at_most)?;
     drop(watching);
-    Ok(Fetched::Rows(answer.rows))
+    Ok(read.map_or(Fetched::Writes(step), Fetched::Rows))
 }
 
 fn session(mut lease: Lease, opening: Opening) {

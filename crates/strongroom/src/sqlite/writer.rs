@@ -32,6 +32,11 @@ const LARGE_UNIT: usize = 64;
 /// them change are encrypted and written once; when one fails, the others are run again.
 const LARGE_TOGETHER: usize = 4;
 
+/// Four times the length, in bytes, at which the log is copied into the file: something keeps it from being reused.
+const LONG_LOG: u64 = 160 * 1024 * 1024;
+
+const BETWEEN_LOOKS_AT_THE_LOG: Duration = Duration::from_secs(10);
+
 /// Work for the writer, in the order of arrival.
 pub(crate) enum Work {
     Unit(Unit),
@@ -45,8 +50,11 @@ pub(crate) enum Work {
 pub(crate) struct Alone {
     pub(crate) ticket: Ticket,
     pub(crate) location: &'static Location<'static>,
-    pub(crate) work: Box<dyn FnOnce(Result<&mut Writer>) + Send>,
+    pub(crate) work: AloneWork,
 }
+
+/// It gets the writer, or why there is none.
+pub(crate) type AloneWork = Box<dyn FnOnce(Result<&mut Writer>) + Send>;
 
 /// A unit that waits for the group's COMMIT.
 enum Settled {
@@ -106,6 +114,8 @@ pub(crate) struct Writer {
     /// Longest time that a statement or batch may take.
     pub(crate) unit_max_age: Duration,
     pub(crate) counters: Arc<Counters>,
+    /// When the log's length was looked at last.
+    pub(crate) log_seen: Instant,
 }
 
 impl Writer {
@@ -297,7 +307,8 @@ impl Writer {
         let error = match outcome {
             Ok(()) => {
                 self.counters.group_committed(settled.iter().filter(|settled| settled.has_succeeded()).count());
-                return settled.into_iter().for_each(|settled| settled.answer(Ok(())));
+                settled.into_iter().for_each(|settled| settled.answer(Ok(())));
+                return self.look_at_the_log();
             }
             Err(error) if error.query_kind() == Some(QueryErrorKind::Io) => {
                 // The log may or may not hold the commit, and the connection does not know it either.
@@ -316,6 +327,21 @@ impl Writer {
         };
         for settled in settled {
             settled.answer(Err(error.clone()));
+        }
+    }
+
+    /// A snapshot that is held for long keeps the log from being reused, and it grows with each commit.
+    fn look_at_the_log(&mut self) {
+        if self.log_seen.elapsed() < BETWEEN_LOOKS_AT_THE_LOG {
+            return;
+        }
+        self.log_seen = Instant::now();
+        let log_bytes = self.opener.log_bytes();
+        if log_bytes > LONG_LOG {
+            tracing::warn!(
+                database = %self.opener.name(), log_bytes,
+                "the write-ahead log is long: a read session or stream is held for long, see Stats::readers for whose"
+            );
         }
     }
 

@@ -56,7 +56,7 @@ async fn a_backup_is_a_copy_of_one_moment_while_others_write() {
     let written = writing.await.unwrap();
     assert_eq!(count(&db).await, 5_000 + (written - 10_000));
 
-    let seen = seen.lock().unwrap();
+    let seen = seen.lock().unwrap().clone();
     assert!(
         seen.len() > 1 && seen.last().is_some_and(|last| last.done == last.total && last.total > 1_000),
         "{seen:?}"

@@ -94,6 +94,7 @@ pub(crate) enum Command {
     Stats(command::stats::Arguments),
     Audit(command::audit::Arguments),
     Check(command::check::Arguments),
+    Db(command::db::Arguments),
     Key(command::key::Arguments),
     Completions(command::completions::Arguments),
 }

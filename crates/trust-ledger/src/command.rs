@@ -5,6 +5,7 @@ pub(crate) mod audit;
 pub(crate) mod check;
 pub(crate) mod completions;
 pub(crate) mod crl_entries;
+pub(crate) mod db;
 pub(crate) mod delete;
 pub(crate) mod expiring;
 pub(crate) mod export;
@@ -38,6 +39,7 @@ pub(crate) fn run(cli: Cli) -> Result<Exit> {
             Command::Completions(arguments) => completions::run(&output, &arguments),
             Command::Init(_) => init::run(&global, &output).await,
             Command::Check(_) => check::run(&global, &output).await,
+            Command::Db(arguments) => db::run(&global, &output, &arguments).await,
             Command::Key(arguments) => key::run(&global, &output, &arguments).await,
             Command::Expiring(arguments) if arguments.is_plugin() => {
                 let outcome = with_ledger(&global, &output, Command::Expiring(arguments)).await;
@@ -67,7 +69,9 @@ async fn with_ledger(global: &Global, output: &Output, command: Command) -> Resu
         Command::Stats(arguments) => stats::run(registry, output, &arguments).await,
         Command::Audit(arguments) => audit::run(registry, output, &arguments).await,
         // `run` has taken these.
-        Command::Init(_) | Command::Check(_) | Command::Key(_) | Command::Completions(_) => Ok(Exit::Done),
+        Command::Init(_) | Command::Check(_) | Command::Db(_) | Command::Key(_) | Command::Completions(_) => {
+            Ok(Exit::Done)
+        }
     };
     if let Err(error) = registry.database().close().await {
         tracing::warn!(%error, "the ledger could not be closed in time; what was answered as done is safe");

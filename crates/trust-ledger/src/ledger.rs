@@ -7,7 +7,7 @@ mod key_file;
 
 use std::fs;
 use std::io::{self, Read};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use strongroom::{Config, Database, KeySource, Report};
 use trust_ledger_registry::{CACHE_KIB, MIGRATIONS, Registry};
@@ -18,7 +18,7 @@ use crate::failure::{Failure, Result};
 use crate::output::{Output, escape::for_terminal};
 use crate::settings::{Key, Place, Settings};
 
-pub(crate) use key_file::{sync_folder, write_key};
+pub(crate) use key_file::{random_key, sync_folder, write_key};
 
 /// The first 16 bytes of a plain SQLite file.
 const PLAIN_HEADER: &[u8; 16] = b"SQLite format 3\0";
@@ -69,6 +69,27 @@ pub(crate) async fn check(settings: &Settings) -> Result<Report> {
     let report = database.check().await;
     database.close().await?;
     Ok(report)
+}
+
+/// Connects to a ledger that must be there already.
+///
+/// # Errors
+///
+/// As [`open`], and that it is missing.
+pub(crate) async fn open_existing(settings: &Settings) -> Result<Database> {
+    prepare(settings, Create::Never)?;
+    connect(settings, false).await
+}
+
+/// Makes a key file, with its folder, that holds a random key.
+pub(crate) fn make_key_file(path: &Path) -> Result<()> {
+    if let Some(folder) = path.parent() {
+        key_file::make_folder(folder)?;
+    }
+    match write_key(path, &random_key()?)? {
+        true => Ok(()),
+        false => Err(Failure::failed(format!("{} has just been made by somebody else", path.display()))),
+    }
 }
 
 /// Connects to the ledger of the settings, for whoever needs no registry.
@@ -214,6 +235,13 @@ fn exists(path: &Path) -> Result<bool> {
     fs::exists(path).map_err(|error| Failure::failed(format!("{} cannot be examined", path.display())).caused_by(error))
 }
 
+/// Where a new key is put before the ledger has it, beside the file of the old one.
+pub(crate) fn new_key_file(path: &Path) -> PathBuf {
+    let mut name = path.as_os_str().to_owned();
+    name.push(".new");
+    PathBuf::from(name)
+}
+
 /// Adds what the database does not know: which option helps.
 pub(crate) fn explain(error: strongroom::Error, settings: &Settings) -> Failure {
     use strongroom::EncryptionProblem as Problem;
@@ -223,7 +251,17 @@ pub(crate) fn explain(error: strongroom::Error, settings: &Settings) -> Failure 
         strongroom::Error::Encryption { problem: Problem::WrongKeyOrDamaged, .. } => {
             let from = match &settings.key {
                 Key::Variable(name) => format!("the key came from the environment variable {name}"),
-                Key::File(path) | Key::Default(path) => format!("the key came from {}", path.display()),
+                Key::File(path) | Key::Default(path) => {
+                    let (new, path) = (new_key_file(path), path.display());
+                    match new.exists() {
+                        true => format!(
+                            "the key came from {path}; {0} is there, from a change of the key that was cut short: try \
+                             --key-file {0}",
+                            new.display()
+                        ),
+                        false => format!("the key came from {path}"),
+                    }
+                }
                 Key::None => return error.into(),
             };
             return Failure::failed(format!("{error}; {from}"));

@@ -124,6 +124,11 @@ impl Output {
         Progress::of_bytes(self.quiet)
     }
 
+    /// A progress bar for work measured in pages.
+    pub(crate) fn progress_of_pages(&self, doing: &'static str) -> Progress {
+        Progress::of_pages(doing, self.quiet)
+    }
+
     /// A sign of life for work whose end is not known.
     pub(crate) fn progress_of_work(&self, doing: &'static str) -> Progress {
         Progress::of_work(doing, self.quiet)

@@ -10,7 +10,7 @@ use crate::failure::{Failure, Result};
 
 /// A random raw key in SQLCipher's form, `x'` + 64 hexadecimal digits + `'`: no derivation slows its use, and no
 /// dictionary holds it.
-pub(super) fn random_key() -> Result<Zeroizing<Vec<u8>>> {
+pub(crate) fn random_key() -> Result<Zeroizing<Vec<u8>>> {
     let mut bytes = Zeroizing::new([0; 32]);
     getrandom::fill(bytes.as_mut())
         .map_err(|error| Failure::failed("the system gives no random numbers").caused_by(error))?;

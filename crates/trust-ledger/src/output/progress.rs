@@ -18,6 +18,13 @@ impl Progress {
         Progress::new(quiet, "{bar:24} {bytes:>11} of {total_bytes}  {msg}  {elapsed}")
     }
 
+    /// Work measured in a database's pages.
+    pub(crate) fn of_pages(doing: &'static str, quiet: bool) -> Progress {
+        let progress = Progress::new(quiet, "{msg} {bar:24} {percent:>3} %  {elapsed}");
+        progress.bar.set_message(doing);
+        progress
+    }
+
     /// Work whose end is not known.
     pub(crate) fn of_work(doing: &'static str, quiet: bool) -> Progress {
         let progress = Progress::new(quiet, "{spinner} {msg} … {elapsed}");

@@ -2,6 +2,7 @@
 
 mod certificates;
 mod crash;
+mod db;
 mod expiring;
 mod first_run;
 mod help;

@@ -1,0 +1,219 @@
+//! `db rekey` and `db encrypt`: another key for the ledger, or its first.
+//!
+//! Order, so that no crash leaves a ledger without its key: the new key is in a file and synced before the ledger has it;
+//! the old key's file is put aside, never deleted, because backups made before still need it.
+
+use std::path::{Path, PathBuf};
+
+use clap::Args;
+use serde::Serialize;
+use strongroom::KeySource;
+use time::OffsetDateTime;
+use time::macros::format_description;
+
+use super::shown_by;
+use crate::cli::Global;
+use crate::failure::Exit;
+use crate::failure::{Failure, Result};
+use crate::ledger;
+use crate::output::Output;
+use crate::output::escape::for_terminal;
+use crate::settings::{Key, Settings};
+
+/// Give the ledger another key
+#[derive(Args, Debug)]
+#[command(after_help = "Examples:
+  trust-ledger db rekey                                 a new random key in the present key file
+  trust-ledger db rekey --new-key-file /etc/ledger.key  that file's key; made when it is not there
+  trust-ledger db rekey --new-key-env LEDGER_KEY
+
+Needs as much free space as the ledger takes. Readers wait; other processes must have stopped. The old
+key's file is kept beside the new one: backups made before need it.")]
+pub(crate) struct RekeyArguments {
+    #[command(flatten)]
+    new_key: NewKeyArguments,
+}
+
+/// Encrypt a plain ledger
+#[derive(Args, Debug)]
+#[command(after_help = "Examples:
+  trust-ledger --db plain.db --no-key db encrypt --new-key-file ledger.key
+
+Without a new key's place it is the key file in your config folder. What the plain file held stays on
+the disk, in space that is free now, until it is overwritten.")]
+pub(crate) struct EncryptArguments {
+    #[command(flatten)]
+    new_key: NewKeyArguments,
+}
+
+#[derive(Args, Debug)]
+struct NewKeyArguments {
+    /// File with the new key; a random one is put there when there is no such file
+    #[arg(long, value_name = "FILE", conflicts_with = "new_key_env")]
+    new_key_file: Option<PathBuf>,
+
+    /// Environment variable with the new key
+    #[arg(long, value_name = "NAME")]
+    new_key_env: Option<String>,
+}
+
+#[derive(Serialize)]
+struct Outcome {
+    key_file: Option<String>,
+    key_env: Option<String>,
+    /// Where the old key's file was put.
+    old_key_file: Option<String>,
+}
+
+pub(crate) async fn rekey(settings: &Settings, output: &Output, arguments: &RekeyArguments) -> Result<Exit> {
+    if settings.key == Key::None {
+        return Err(Failure::usage("this ledger has no key yet; `trust-ledger db encrypt` gives it one"));
+    }
+    let database = ledger::open_existing(settings).await?;
+    let outcome = match (&arguments.new_key.named()?, &settings.key) {
+        (Some(new_key), _) => {
+            database.rekey(new_key.source()?, shown_by(output.progress_of_pages("rekey"))).await?;
+            new_key.outcome()
+        }
+        (None, Key::File(path) | Key::Default(path)) => {
+            let (new, old) = (ledger::new_key_file(path), old_key_file(path)?);
+            if !ledger::write_key(&new, &ledger::random_key()?)? {
+                return Err(Failure::failed(format!(
+                    "{0} is there, from a change of the key that was cut short: when `trust-ledger check --key-file {0}` \
+                     succeeds, put it in the place of {1}, else delete it",
+                    new.display(),
+                    path.display()
+                )));
+            }
+            let rekeyed = database.rekey(KeySource::file(&new), shown_by(output.progress_of_pages("rekey"))).await;
+            if let Err(error) = rekeyed {
+                // The ledger is as it was, and nothing has the new key.
+                std::fs::remove_file(&new)?;
+                return Err(error.into());
+            }
+            swap(path, &new, &old)?;
+            Outcome {
+                key_file: Some(path.display().to_string()),
+                key_env: None,
+                old_key_file: Some(old.display().to_string()),
+            }
+        }
+        (None, Key::Variable(name)) => {
+            return Err(Failure::usage(format!(
+                "the key comes from the environment variable {name}, which cannot be set from here; say --new-key-file or \
+                 --new-key-env"
+            )));
+        }
+        (None, Key::None) => unreachable!("refused above"),
+    };
+    database.close().await?;
+    tell(output, "the ledger has its new key", &outcome)
+}
+
+pub(crate) async fn encrypt(
+    settings: &Settings,
+    global: &Global,
+    output: &Output,
+    arguments: &EncryptArguments,
+) -> Result<Exit> {
+    if settings.key != Key::None {
+        return Err(Failure::usage("say --no-key: only a plain ledger can be encrypted; see `trust-ledger db rekey`"));
+    }
+    let new_key = match arguments.new_key.named()? {
+        Some(new_key) => new_key,
+        None => {
+            let with_key = Settings::read(&Global { no_key: false, ..global.clone() })?;
+            match with_key.key {
+                Key::Default(path) | Key::File(path) => NewKey::File(path),
+                Key::Variable(name) => NewKey::Variable(name),
+                Key::None => return Err(Failure::usage("a ledger in memory has no file to encrypt")),
+            }
+        }
+    };
+    let database = ledger::open_existing(settings).await?;
+    let progress = output.progress_of_work("encrypting");
+    database.encrypt(new_key.source()?).await?;
+    drop(progress);
+    database.close().await?;
+    tell(output, "the ledger is encrypted; leave --no-key out from now on", &new_key.outcome())
+}
+
+/// Where the new key comes from.
+enum NewKey {
+    File(PathBuf),
+    Variable(String),
+}
+
+impl NewKeyArguments {
+    fn named(&self) -> Result<Option<NewKey>> {
+        Ok(match (&self.new_key_file, &self.new_key_env) {
+            (Some(path), _) => Some(NewKey::File(std::path::absolute(path)?)),
+            (None, Some(name)) => Some(NewKey::Variable(name.clone())),
+            (None, None) => None,
+        })
+    }
+}
+
+impl NewKey {
+    /// The source; a file that is not there is made, with a random key.
+    fn source(&self) -> Result<KeySource> {
+        Ok(match self {
+            NewKey::Variable(name) => KeySource::env(name),
+            NewKey::File(path) => {
+                if !path.try_exists()? {
+                    ledger::make_key_file(path)?;
+                }
+                KeySource::file(path)
+            }
+        })
+    }
+
+    fn outcome(&self) -> Outcome {
+        let (key_file, key_env) = match self {
+            NewKey::File(path) => (Some(path.display().to_string()), None),
+            NewKey::Variable(name) => (None, Some(name.clone())),
+        };
+        Outcome { key_file, key_env, old_key_file: None }
+    }
+}
+
+/// Puts the new key's file in the place of the old one, which gets another name. There is a key file at `path` at every
+/// moment, the old or the new.
+fn swap(path: &Path, new: &Path, old: &Path) -> Result<()> {
+    let failed = |error| {
+        let (new, path) = (new.display(), path.display());
+        Failure::failed(format!("the ledger has its new key, but {new} could not be put in the place of {path}"))
+            .caused_by(error)
+    };
+    std::fs::hard_link(path, old).or_else(|_| std::fs::copy(path, old).map(drop)).map_err(failed)?;
+    std::fs::rename(new, path).map_err(failed)?;
+    ledger::sync_folder(path.parent().unwrap_or(Path::new("."))).map_err(failed)
+}
+
+/// Named for the moment until which it was the ledger's.
+fn old_key_file(path: &Path) -> Result<PathBuf> {
+    let until = format_description!(".until-[year]-[month]-[day]T[hour]-[minute]-[second]Z");
+    let mut name = path.as_os_str().to_owned();
+    name.push(OffsetDateTime::now_utc().format(until)?);
+    Ok(PathBuf::from(name))
+}
+
+fn tell(output: &Output, done: &str, outcome: &Outcome) -> Result<Exit> {
+    if output.is_json() {
+        output.object(outcome)?;
+        return Ok(Exit::Done);
+    }
+    let mut text = format!("{done}\n");
+    if let Some(path) = &outcome.key_file {
+        text.push_str(&format!("the key is in     {}\n", for_terminal(path)));
+    }
+    if let Some(name) = &outcome.key_env {
+        text.push_str(&format!("the key is in the environment variable {}\n", for_terminal(name)));
+    }
+    if let Some(path) = &outcome.old_key_file {
+        text.push_str(&format!("the old key is in {}; older backups need it\n", for_terminal(path)));
+    }
+    output.text(&text)?;
+    output.note("Without the key the ledger is lost. To keep a copy: trust-ledger key export FILE");
+    Ok(Exit::Done)
+}

@@ -359,7 +359,13 @@ impl Sqlite {
         };
         let lease = readers.acquire(location).await?;
         let queue = self.writer.clone().ok_or(Error::Closed)?;
-        let turns = Turns { queue, writer: self.holder.clone(), patience: self.acquire_timeout, location };
+        let turns = Turns {
+            queue,
+            writer: self.holder.clone(),
+            patience: self.acquire_timeout,
+            longest: self.session_max_age,
+            location,
+        };
         let request = PinnedRequest { turns: Some(turns), ..request };
         Reader::send(lease, |lease| Job::Pinned { lease, request });
         Ok(link)

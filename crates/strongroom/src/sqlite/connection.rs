@@ -316,7 +316,7 @@ impl Connection {
             binding.bind(&mut statement, params)?;
             let mut columns = None;
             let mut rows = statement.raw_query();
-            while let Some(row) = rows.next().map_err(translate)? {
+            while let Some(row) = rows.next().map_err(|error| self.stopped(error))? {
                 if let Want::Rows { at_most } = want
                     && answer.rows.len() < at_most
                 {
@@ -343,7 +343,7 @@ impl Connection {
                 return Err(Error::query(QueryErrorKind::Parameters, reason));
             }
             let mut rows = statement.raw_query();
-            while rows.next().map_err(translate)?.is_some() {}
+            while rows.next().map_err(|error| self.stopped(error))?.is_some() {}
         }
         Ok(())
     }
@@ -356,7 +356,7 @@ impl Connection {
             binding.bind(&mut statement, params)?;
             let mut columns = None;
             let mut rows = statement.raw_query();
-            while let Some(row) = rows.next().map_err(translate)? {
+            while let Some(row) = rows.next().map_err(|error| self.stopped(error))? {
                 if !sink(read_row(row, &mut columns)?) {
                     return Ok(());
                 }
@@ -371,9 +371,18 @@ impl Connection {
 
     /// The error of a statement that could not be prepared.
     fn refusal(&self, error: rusqlite::Error) -> Error {
+        self.guards_refusal(&error).unwrap_or_else(|| translate_preparing(error))
+    }
+
+    /// The error of a statement that was running. SQLite prepares it anew when the schema has changed, and the guard is
+    /// asked again.
+    fn stopped(&self, error: rusqlite::Error) -> Error {
+        self.guards_refusal(&error).unwrap_or_else(|| translate(error))
+    }
+
+    fn guards_refusal(&self, error: &rusqlite::Error) -> Option<Error> {
         let denied = error.sqlite_error_code() == Some(rusqlite::ErrorCode::AuthorizationForStatementDenied);
-        let refusal = if denied { self.guard.take_refusal() } else { None };
-        refusal.unwrap_or_else(|| translate_preparing(error))
+        denied.then(|| self.guard.take_refusal()).flatten()
     }
 
     /// The connection itself, for work that is the engine's own.

@@ -32,7 +32,10 @@ pub(crate) struct PinnedRequest {
 pub(crate) struct Turns {
     pub(crate) queue: mpsc::Sender<Work>,
     pub(crate) writer: WriterHolder,
+    /// How long to wait for a turn.
     pub(crate) patience: Duration,
+    /// How long a turn may last.
+    pub(crate) longest: Duration,
     pub(crate) location: &'static Location<'static>,
 }
 
@@ -157,11 +160,11 @@ impl Turns {
         let began = Instant::now();
         let (enter, entered) = mpsc::channel();
         let (leave, left) = mpsc::channel::<()>();
-        let (ticket, patience) = (Ticket::new(), self.patience);
+        let (ticket, longest) = (Ticket::new(), self.longest);
         let work = move |writer: Result<&mut crate::sqlite::writer::Writer>| {
             if enter.send(writer.map(drop)).is_ok() {
-                // Disconnected when the turn is over; should that take for ever, SQLite's lock is enough.
-                let _ = left.recv_timeout(patience);
+                // Disconnected when the turn is over. It ends by itself; should it not, SQLite's lock is enough.
+                let _ = left.recv_timeout(longest);
             }
         };
         let alone = Alone { ticket: ticket.clone(), location: self.location, work: Box::new(work) };

@@ -95,8 +95,19 @@ async fn a_session_may_use_temp_tables_and_nobody_sees_them_afterwards() {
             assert_eq!(left, Some(0));
         }
         assert_eq!(count(&db).await, 1);
-        let error = db.execute("CREATE TEMP TABLE stray (id INTEGER)", params![]).await.unwrap_err();
-        assert!(error.to_string().contains("Database::session"), "{error}");
+        // Nor does a statement that a session has prepared get past the refusal.
+        let create = "CREATE TEMP TABLE stray (id INTEGER)";
+        for commit in [true, false] {
+            let mut session = db.session().await.unwrap();
+            session.execute(create, params![]).await.unwrap();
+            if commit {
+                session.commit().await.unwrap()
+            } else {
+                session.rollback().await.unwrap()
+            }
+            let error = db.execute(create, params![]).await.unwrap_err();
+            assert!(error.to_string().contains("Database::session"), "{error}");
+        }
     }
 }
 

@@ -285,7 +285,12 @@ impl Writer {
     /// Makes sure of a connection to the database that is at its place.
     pub(crate) fn reopen(&mut self) -> Result<()> {
         if self.connection.is_none() {
-            self.connection = Some(self.opener.open(Role::Writer)?);
+            let connection = self.opener.open(Role::Writer)?;
+            // What a failed sync was for is in the log and may never reach the disk, though it can be read: to the system
+            // it is no longer unwritten. Copied into the file, it is written once more, and what is committed from here on
+            // begins the log anew. Else it would follow a gap, and be lost with the power.
+            connection.checkpoint()?;
+            self.connection = Some(connection);
         }
         self.opener.check_place()
     }

@@ -7,9 +7,11 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::ffi::{OsStr, OsString, c_int};
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, MutexGuard};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard};
+use std::time::Duration;
 
 use rusqlite::ffi;
+use tokio::sync::oneshot;
 
 use crate::random::Random;
 use crate::shim;
@@ -19,6 +21,9 @@ const SECTOR: usize = 512;
 
 /// What a file grows by, in bytes: a block of the file system.
 const BLOCK: usize = 4096;
+
+/// Longest wait for a call that a test expects; only a test that fails waits so long.
+const PATIENCE: Duration = Duration::from_secs(30);
 
 /// A call of SQLite's that the disk can refuse or hold.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -74,7 +79,6 @@ pub(crate) struct Site {
     /// The open file's number; none for calls by name.
     pub(crate) file: Option<usize>,
     /// How far into the file it reaches, for reads and writes.
-    #[expect(dead_code, reason = "for the tests of the group commit, which come next")]
     pub(crate) end: u64,
 }
 
@@ -83,6 +87,8 @@ pub(crate) struct Site {
 pub(crate) struct Fault {
     pub(crate) call: Call,
     pub(crate) code: c_int,
+    part: Option<Part>,
+    beyond: u64,
     calls_before: u32,
     lasting: bool,
     takes_effect: bool,
@@ -91,12 +97,24 @@ pub(crate) struct Fault {
 impl Fault {
     /// The call answers `code`, one of SQLite's.
     pub(crate) fn new(call: Call, code: c_int) -> Self {
-        Fault { call, code, calls_before: 0, lasting: false, takes_effect: false }
+        Fault { call, code, part: None, beyond: 0, calls_before: 0, lasting: false, takes_effect: false }
     }
 
     /// The call answers that the device has failed.
     pub(crate) fn io(call: Call) -> Self {
         Fault::new(call, call.io_error())
+    }
+
+    /// Only calls on this file count.
+    pub(crate) fn on(mut self, part: Part) -> Self {
+        self.part = Some(part);
+        self
+    }
+
+    /// Only calls count that reach beyond so many bytes of the file.
+    pub(crate) fn beyond(mut self, length: u64) -> Self {
+        self.beyond = length;
+        self
     }
 
     /// So many calls succeed before.
@@ -117,8 +135,10 @@ impl Fault {
         self
     }
 
-    fn concerns(&self, call: Call) -> bool {
+    fn concerns(&self, call: Call, site: Site) -> bool {
         self.call == call
+            && self.part.is_none_or(|part| part == site.part)
+            && (self.beyond == 0 || site.end > self.beyond)
     }
 }
 
@@ -151,7 +171,7 @@ impl Disk {
             state.files.push(File { durable: content.clone(), unsynced: Vec::new() });
         }
         state.durable_names = state.names.clone();
-        let platter = Arc::new(Platter { state: Mutex::new(state) });
+        let platter = Arc::new(Platter { state: Mutex::new(state), let_go: Condvar::new() });
         shim::mount(folder.path(), &platter);
         Disk { folder, platter }
     }
@@ -187,6 +207,13 @@ impl Disk {
         self.platter.lock().fault.take().and_then(|armed| armed.met)
     }
 
+    /// Holds the next call of this kind, and those after it, until the gate is opened.
+    pub(crate) fn hold(&self, call: Call, part: Part) -> Gate {
+        let (arrival, arrived) = oneshot::channel();
+        self.platter.lock().held = Some(Held { call, part, arrival: Some(arrival) });
+        Gate { platter: Arc::clone(&self.platter), arrived }
+    }
+
     /// What the disk would hold if the power were gone now: all that is durable, and of what is not, each sector of each
     /// change with a probability of `luck` in 256.
     pub(crate) fn image(&self, random: &mut Random, luck: u64) -> Image {
@@ -209,9 +236,30 @@ impl Drop for Disk {
     }
 }
 
+/// A call that is held. Dropped, it is let go.
+pub(crate) struct Gate {
+    platter: Arc<Platter>,
+    arrived: oneshot::Receiver<()>,
+}
+
+impl Gate {
+    /// Waits until a thread stands before the gate.
+    pub(crate) async fn reached(&mut self) {
+        tokio::time::timeout(PATIENCE, &mut self.arrived).await.expect("nobody comes to the gate").unwrap();
+    }
+}
+
+impl Drop for Gate {
+    fn drop(&mut self) {
+        self.platter.lock().held = None;
+        self.platter.let_go.notify_all();
+    }
+}
+
 /// The disk's inner part, which the VFS's calls arrive at.
 pub(crate) struct Platter {
     state: Mutex<State>,
+    let_go: Condvar,
 }
 
 impl Platter {
@@ -228,6 +276,13 @@ impl Platter {
         note: impl FnOnce(&mut State),
     ) -> c_int {
         let mut state = self.lock();
+        while let Some(held) = state.held.as_mut().filter(|held| held.call == call && held.part == site.part) {
+            if let Some(arrival) = held.arrival.take() {
+                // The test may have failed and be gone; its gate opens then.
+                let _ = arrival.send(());
+            }
+            state = self.let_go.wait(state).unwrap();
+        }
         let code = match state.judge(call, site) {
             Verdict::Allowed if call == Call::Sync && state.ignores_syncs => return ffi::SQLITE_OK,
             Verdict::Allowed => ffi::SQLITE_OK,
@@ -274,12 +329,19 @@ pub(crate) struct State {
     off: bool,
     ignores_syncs: bool,
     fault: Option<Armed>,
+    held: Option<Held>,
 }
 
 struct Armed {
     fault: Fault,
     concerned: u32,
     met: Option<Part>,
+}
+
+struct Held {
+    call: Call,
+    part: Part,
+    arrival: Option<oneshot::Sender<()>>,
 }
 
 impl State {
@@ -329,7 +391,7 @@ impl State {
                 return Verdict::PowerCut;
             }
         }
-        let Some(armed) = self.fault.as_mut().filter(|armed| armed.fault.concerns(call)) else {
+        let Some(armed) = self.fault.as_mut().filter(|armed| armed.fault.concerns(call, site)) else {
             return Verdict::Allowed;
         };
         armed.concerned += 1;

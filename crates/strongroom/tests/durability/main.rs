@@ -2,7 +2,7 @@
 //! error at any call.
 //!
 //! A killed process keeps the page cache, so that it proves little. [`disk`] is a model of a disk that knows what has been
-//! synced, and can lose the rest or refuse a call; [`shim`] is the VFS that puts every database of this process
+//! synced, and can lose the rest, refuse a call or hold one; [`shim`] is the VFS that puts every database of this process
 //! on one. Each test has a disk of its own; none depends on how fast
 //! anything is.
 
@@ -10,6 +10,7 @@
 
 mod disk;
 mod faults;
+mod group_commit;
 mod ledger;
 mod power_cut;
 mod random;

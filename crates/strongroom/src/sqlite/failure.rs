@@ -85,6 +85,27 @@ fn kind_of(failure: &ffi::Error) -> QueryErrorKind {
     }
 }
 
+/// Whether a COMMIT that failed of this may be on the disk all the same. Only what SQLite finds before the last page is in
+/// the log is sure to have stored nothing.
+pub(crate) fn leaves_commit_open(error: &Error) -> bool {
+    use QueryErrorKind as Kind;
+    match error.query_kind() {
+        None => false,
+        Some(kind) => !matches!(
+            kind,
+            Kind::Full
+                | Kind::Busy
+                | Kind::Serialization
+                | Kind::Constraint
+                | Kind::ForeignKey
+                | Kind::Unique
+                | Kind::NotNull
+                | Kind::Check
+                | Kind::ReadOnly
+        ),
+    }
+}
+
 /// Whether the connection that answered this should not be used again.
 pub(crate) fn breaks_connection(error: &Error) -> bool {
     matches!(error.query_kind(), Some(QueryErrorKind::Corrupt | QueryErrorKind::Io))

@@ -64,9 +64,19 @@ pub(crate) fn examine(path: &Path, create: bool, keyed: bool) -> Result<Found> {
         (true, true) => problem(EncryptionProblem::NotEncrypted),
         (true, false) => Ok(Found::Plain),
         (false, false) => problem(EncryptionProblem::KeyMissing),
-        (false, true) if !length.is_multiple_of(PAGE_SIZE) => problem(EncryptionProblem::BadLength(length)),
+        (false, true) if !length.is_multiple_of(PAGE_SIZE) && !has_log(path) => {
+            problem(EncryptionProblem::BadLength(length))
+        }
         (false, true) => Ok(Found::Encrypted { salt }),
     }
+}
+
+/// Whether a write-ahead log with content lies beside the file. A power cut or a full disk in a checkpoint may then have
+/// left the file's last page in part; it is whole in the log.
+fn has_log(path: &Path) -> bool {
+    let mut log = path.as_os_str().to_owned();
+    log.push("-wal");
+    std::fs::metadata(log).is_ok_and(|metadata| metadata.len() > 0)
 }
 
 /// How long one look at the file serves the reads that follow.

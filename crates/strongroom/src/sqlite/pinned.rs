@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use crate::batch::Step;
 use crate::error::{Error, QueryErrorKind, Result};
 use crate::sqlite::connection::{Answer, Connection, Want};
-use crate::sqlite::failure::breaks_connection;
+use crate::sqlite::failure::{breaks_connection, leaves_commit_open};
 use crate::sqlite::session::{Command, Fate};
 use crate::sqlite::work::{Flow, Ticket};
 use crate::sqlite::writer::{Alone, Work, WriterHolder, check_deferred};
@@ -134,9 +134,7 @@ impl PinnedRequest {
         match outcome {
             Ok(answer) => match connection.control("COMMIT") {
                 Ok(()) => Ok(answer),
-                Err(error) if error.query_kind() == Some(QueryErrorKind::Io) => {
-                    Err(Error::CommitUnknown { source: Some(Arc::new(error)) })
-                }
+                Err(error) if leaves_commit_open(&error) => Err(Error::CommitUnknown { source: Some(Arc::new(error)) }),
                 Err(error) => self.roll_back(connection, error),
             },
             Err(error) => self.roll_back(connection, error),

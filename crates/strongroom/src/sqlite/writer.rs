@@ -13,7 +13,7 @@ use std::time::{Duration, Instant};
 use crate::batch::Step;
 use crate::error::{Busy, Error, Holder, QueryErrorKind, Result};
 use crate::sqlite::connection::{Answer, Connection, Opener, Role};
-use crate::sqlite::failure::breaks_connection;
+use crate::sqlite::failure::{breaks_connection, leaves_commit_open};
 use crate::sqlite::session::{Opening, SessionEnd, SessionService};
 use crate::sqlite::work::{Reply, Ticket, Unit};
 use crate::stats::Counters;
@@ -315,9 +315,9 @@ impl Writer {
                 settled.into_iter().for_each(|settled| settled.answer(Ok(())));
                 return self.look_at_the_log();
             }
-            Err(error) if error.query_kind() == Some(QueryErrorKind::Io) => {
+            Err(error) if leaves_commit_open(&error) => {
                 // The log may or may not hold the commit, and the connection does not know it either.
-                tracing::error!(error = %error, "a commit failed with a disk error: its outcome is unknown");
+                tracing::error!(error = %error, "a commit failed in such a way that its outcome is unknown");
                 self.connection = None;
                 Error::CommitUnknown { source: Some(Arc::new(error)) }
             }

@@ -19,9 +19,6 @@ use crate::shim;
 /// What a disk writes whole or not at all, in bytes.
 const SECTOR: usize = 512;
 
-/// What a file grows by, in bytes: a block of the file system.
-const BLOCK: usize = 4096;
-
 /// Longest wait for a call that a test expects; only a test that fails waits so long.
 const PATIENCE: Duration = Duration::from_secs(30);
 
@@ -425,9 +422,6 @@ impl File {
         let mut content = self.durable.clone();
         for change in &self.unsynced {
             change.apply(&mut content, || random.below(256) < luck);
-        }
-        if !self.unsynced.is_empty() {
-            content.resize(content.len().next_multiple_of(BLOCK), 0);
         }
         content
     }

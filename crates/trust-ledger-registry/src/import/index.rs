@@ -54,6 +54,17 @@ impl Pipeline<'_> {
         self.record(issuer, &mut together, &source).await
     }
 
+    /// Records some revocations of one issuer and counts them.
+    async fn record(&mut self, issuer: Uuid, entries: &mut Vec<RevocationEntry>, source: &str) -> Result<()> {
+        if entries.is_empty() {
+            return Ok(());
+        }
+        let recorded = self.registry.record_revocations(issuer, entries, Some(source)).await?;
+        entries.clear();
+        self.count(&recorded);
+        Ok(())
+    }
+
     async fn issuer_of_index(&mut self, position: &Position, entries: &[IndexEntry]) -> Result<Option<Uuid>> {
         if let Some(issuer) = self.options.issuer {
             return Ok(Some(issuer));

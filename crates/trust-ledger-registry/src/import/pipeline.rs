@@ -14,7 +14,7 @@ use crate::certificate::Certificate;
 use crate::error::{Error, Result};
 use crate::intake::{IndexEntry, Position};
 use crate::record::{Annotations, Registration};
-use crate::registry::Registry;
+use crate::registry::{CheckedLists, Registry};
 
 /// Chunks that are taken apart, checked and committed at once: one at the writer while others are checked.
 const UNDER_WAY: usize = 3;
@@ -46,6 +46,7 @@ struct Registered {
     refused: Vec<(Position, String)>,
     /// CA certificates: the file, and the issuer that it makes known.
     issuers: Vec<(PathBuf, Uuid)>,
+    lists: CheckedLists,
 }
 
 impl<'a> Pipeline<'a> {
@@ -131,6 +132,8 @@ impl<'a> Pipeline<'a> {
         let registered = finished.map_err(|_| Error::Worker { doing: "registering certificates" })??;
         self.summary.new += registered.new;
         self.summary.known += registered.known;
+        self.summary.lists_checked += registered.lists.good;
+        self.summary.lists_dropped.extend(registered.lists.dropped);
         for (position, reason) in registered.refused {
             self.summary.refuse(position, reason);
         }
@@ -171,7 +174,8 @@ impl<'a> Pipeline<'a> {
 /// Takes certificates apart and registers those that are some.
 async fn register(registry: Registry, annotations: Annotations, found: Vec<(Position, Vec<u8>)>) -> Result<Registered> {
     let parse = move || {
-        let mut registered = Registered { new: 0, known: 0, refused: Vec::new(), issuers: Vec::new() };
+        let mut registered =
+            Registered { new: 0, known: 0, refused: Vec::new(), issuers: Vec::new(), lists: CheckedLists::default() };
         let mut certificates = Vec::with_capacity(found.len());
         for (position, der) in found {
             match Certificate::from_der(&der) {
@@ -189,7 +193,9 @@ async fn register(registry: Registry, annotations: Annotations, found: Vec<(Posi
     };
     let parsed = tokio::task::spawn_blocking(parse).await;
     let (mut registered, certificates) = parsed.map_err(|_| Error::Worker { doing: "reading certificates" })?;
-    for registration in registry.register_many(certificates, &annotations).await? {
+    let (registrations, lists) = registry.register_and_check(certificates, &annotations).await?;
+    registered.lists = lists;
+    for registration in registrations {
         match registration {
             Registration::Registered(_) => registered.new += 1,
             Registration::AlreadyKnown(_) => registered.known += 1,

@@ -89,7 +89,7 @@ impl Registry {
     /// The revocation of a serial of one issuer, whether or not its certificate is known.
     pub async fn revocation(&self, serial: &Serial, issuer: Uuid) -> Result<Option<Revocation>> {
         const SQL: &str = "-- revocation\n\
-            SELECT revoked_at, reason, invalidity_date, source, recorded_at \
+            SELECT revoked_at, reason, invalidity_date, source, recorded_at, checked \
             FROM revocation WHERE issuer = $1 AND serial = $2";
         let row = self.db.fetch_optional(SQL, params![issuer, serial.as_bytes()]).await?;
         row.map(|row| {
@@ -101,6 +101,7 @@ impl Registry {
                 invalidity_date: row.get(2)?,
                 source: row.get(3)?,
                 recorded_at: row.get(4)?,
+                checked: row.get(5)?,
             })
         })
         .transpose()

@@ -1,6 +1,6 @@
 //! The stages of an import.
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -9,7 +9,7 @@ use tokio::task::JoinSet;
 use uuid::Uuid;
 
 use super::intake_thread::{self, Chunk, Meter};
-use super::{ImportInput, ImportOptions, ImportProgress, ImportSummary};
+use super::{ImportInput, ImportOptions, ImportProgress, ImportStopped, ImportSummary};
 use crate::certificate::Certificate;
 use crate::error::{Error, Result};
 use crate::intake::{IndexEntry, Position};
@@ -35,8 +35,8 @@ pub(super) struct Pipeline<'a> {
     list_bytes: usize,
     /// CA databases by file, likewise.
     index: Vec<(Position, Vec<IndexEntry>)>,
-    /// The issuers whose CA certificate was found in a folder.
-    pub(super) issuers_in: HashMap<PathBuf, BTreeSet<Uuid>>,
+    /// The issuers whose CA certificate was found in a folder, with its file.
+    pub(super) issuers_in: HashMap<PathBuf, Vec<(PathBuf, Uuid)>>,
 }
 
 /// What became of a chunk's certificates.
@@ -69,7 +69,20 @@ impl<'a> Pipeline<'a> {
         }
     }
 
-    pub(super) async fn run(mut self, inputs: Vec<ImportInput>) -> Result<ImportSummary> {
+    pub(super) async fn run(mut self, inputs: Vec<ImportInput>) -> Result<ImportSummary, ImportStopped> {
+        match self.import(inputs).await {
+            Ok(()) => Ok(self.summary),
+            Err(error) => {
+                // What was handed over may still be committed, and is then counted.
+                while !self.under_way.is_empty() {
+                    let _ = self.finish_one().await;
+                }
+                Err(ImportStopped { summary: Box::new(self.summary), error })
+            }
+        }
+    }
+
+    async fn import(&mut self, inputs: Vec<ImportInput>) -> Result<()> {
         for input in &inputs {
             if let ImportInput::Path(path) = input {
                 std::fs::metadata(path).map_err(|source| Error::Input { input: path.display().to_string(), source })?;
@@ -87,7 +100,7 @@ impl<'a> Pipeline<'a> {
             self.report();
         }
         self.report();
-        Ok(self.summary)
+        Ok(())
     }
 
     async fn take(&mut self, chunk: Chunk) -> Result<()> {
@@ -139,7 +152,7 @@ impl<'a> Pipeline<'a> {
         }
         for (file, issuer) in registered.issuers {
             let folder = file.parent().unwrap_or(Path::new("")).to_owned();
-            self.issuers_in.entry(folder).or_default().insert(issuer);
+            self.issuers_in.entry(folder).or_default().push((file, issuer));
         }
         self.report();
         Ok(())

@@ -4,6 +4,8 @@ use std::collections::BTreeMap;
 
 use serde::Serialize;
 
+use crate::error::Error;
+
 /// Refusals and unchecked lists that a summary holds in full; beyond, they are only counted.
 const HELD: usize = 1_000;
 
@@ -37,6 +39,17 @@ pub struct ImportSummary {
     pub unchecked: Vec<String>,
     /// Those of them that are too large to be kept: they have to be imported again when their issuer is known.
     pub unchecked_not_kept: Vec<String>,
+}
+
+/// An import that could not go on.
+#[derive(Debug, thiserror::Error)]
+#[error("the import stopped")]
+pub struct ImportStopped {
+    /// What went in before, durably.
+    pub summary: Box<ImportSummary>,
+    /// Why.
+    #[source]
+    pub error: Error,
 }
 
 /// Something that was refused.

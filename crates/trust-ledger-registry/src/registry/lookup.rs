@@ -107,6 +107,18 @@ impl Registry {
         .transpose()
     }
 
+    /// The revocations of a serial by any issuer, whether or not their certificates are known, by the issuers' ids.
+    pub async fn revocations_by_serial(&self, serial: &Serial) -> Result<Vec<Revocation>> {
+        // There are few issuers, and an index of its own would cost every revocation.
+        const SQL: &str = "-- revocations_by_serial\n\
+            SELECT i.id FROM issuer AS i CROSS JOIN revocation AS r WHERE r.issuer = i.id AND r.serial = $1 ORDER BY i.id";
+        let mut found = Vec::new();
+        for row in self.db.fetch_all(SQL, params![serial.as_bytes()]).await? {
+            found.extend(self.revocation(serial, row.get(0)?).await?);
+        }
+        Ok(found)
+    }
+
     /// The DER of a certificate; `None` when there is none with this id.
     pub async fn der(&self, id: Uuid) -> Result<Option<Vec<u8>>> {
         const SQL: &str = "-- der\nSELECT der FROM certificate WHERE id = $1";

@@ -245,9 +245,11 @@ impl Registry {
         said.checked = spoken.checked;
         let mut recorded = RecordedRevocations::default();
         if !others.is_empty() {
-            let own = self.serials_with_certificate(*first, &rest).await?;
+            let serials: Vec<&Serial> = rest.iter().map(|entry| &entry.serial).collect();
+            let own = self.serials_with_certificate(*first, &serials).await?;
             for other in others {
-                let theirs = self.serials_with_certificate(*other, &rest).await?;
+                let serials: Vec<&Serial> = rest.iter().map(|entry| &entry.serial).collect();
+                let theirs = self.serials_with_certificate(*other, &serials).await?;
                 let is_theirs = |entry: &RevocationEntry| {
                     theirs.contains(entry.serial.as_bytes()) && !own.contains(entry.serial.as_bytes())
                 };

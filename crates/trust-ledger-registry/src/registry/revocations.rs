@@ -126,18 +126,13 @@ impl Registry {
         Ok(recorded)
     }
 
-    /// Which of the entries' serials are those of an issuer's certificates.
-    pub(super) async fn serials_with_certificate(
-        &self,
-        issuer: Uuid,
-        entries: &[RevocationEntry],
-    ) -> Result<HashSet<Vec<u8>>> {
+    /// Which of the serials are those of an issuer's certificates.
+    pub(crate) async fn serials_with_certificate(&self, issuer: Uuid, serials: &[&Serial]) -> Result<HashSet<Vec<u8>>> {
         static SQL: LazyLock<String> =
             LazyLock::new(|| with_serials("-- serials with certificate\nSELECT serial FROM certificate"));
         let mut known = HashSet::new();
-        for some in entries.chunks(LOOKUP) {
-            let serials = some.iter().map(|entry| &entry.serial);
-            for row in self.db.fetch_all(&SQL, serial_params(issuer, serials)).await? {
+        for some in serials.chunks(LOOKUP) {
+            for row in self.db.fetch_all(&SQL, serial_params(issuer, some.iter().copied())).await? {
                 known.insert(row.get(0)?);
             }
         }

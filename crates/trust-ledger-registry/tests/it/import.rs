@@ -80,7 +80,9 @@ async fn an_input_that_is_not_there_is_an_error_before_anything_is_read() {
     let inputs =
         vec![ImportInput::Path(folder.path().to_owned()), ImportInput::Path(folder.path().join("missing.pem"))];
     let outcome = registry.import(inputs, &ImportOptions::default(), &mut |_| {}).await;
-    assert!(matches!(outcome, Err(Error::Input { input, .. }) if input.ends_with("missing.pem")));
+    assert!(
+        matches!(outcome, Err(stopped) if matches!(&stopped.error, Error::Input { input, .. } if input.ends_with("missing.pem")))
+    );
     assert_eq!(registry.counts().await.unwrap().total, 0);
 }
 
@@ -102,7 +104,7 @@ async fn an_index_needs_its_issuer_from_the_caller_the_certificates_or_the_folde
 
     let id = add(&registry, &leaf).await;
     let summary = import(&registry, &path).await;
-    assert_eq!((summary.revocations, summary.skipped["an index entry that is not revoked"]), (1, 1));
+    assert_eq!((summary.revocations, summary.skipped.values().sum::<u64>()), (1, 1));
     assert_eq!(get(&registry, id).await.status, Status::Revoked);
 
     let registry = ledger().await;
@@ -114,6 +116,39 @@ async fn an_index_needs_its_issuer_from_the_caller_the_certificates_or_the_folde
     let issuer = get(&registry, add(&registry, &ca.certificate()).await).await.issuer_id;
     let options = ImportOptions { issuer: Some(issuer), ..ImportOptions::default() };
     assert_eq!(import_with(&registry, &path, &options).await.revocations, 1);
+}
+
+#[tokio::test]
+async fn unrevoked_lines_of_an_index_are_counted_by_whether_their_certificate_is_there() {
+    let registry = ledger().await;
+    let ca = Ca::new("CA");
+    let folder = tempfile::tempdir().unwrap();
+    let until = NOW + Duration::days(90);
+    let leaf = ca.issue(&Leaf::new("a.example").serial(0x1001).valid(NOW, until));
+    let line = |status: &str, serial: &str| format!("{status}\t270219120000Z\t\t{serial}\tunknown\t/CN=x\n");
+    let index = [line("V", "1001"), line("V", "1002"), line("E", "1003")].concat();
+    fs::write(folder.path().join("index.txt"), index).unwrap();
+    fs::write(folder.path().join("all.pem"), [pem(&leaf), ca.x509.to_pem().unwrap()].concat()).unwrap();
+    let summary = import(&registry, folder.path()).await;
+    assert_eq!(summary.skipped["an index entry that is not revoked"], 1);
+    let missing = "an index entry that is not revoked, and whose certificate is not in the ledger";
+    assert_eq!(summary.skipped[missing], 2);
+}
+
+#[tokio::test]
+async fn of_two_cas_in_a_folder_the_index_is_of_the_one_in_the_usual_file() {
+    for usual in ["ca.crt", "cacert.pem"] {
+        let registry = ledger().await;
+        let (ca, root) = (Ca::new("CA"), Ca::new("Root"));
+        let folder = tempfile::tempdir().unwrap();
+        fs::write(folder.path().join("index.txt"), "R\t270219120000Z\t261101000000Z\t1001\tunknown\t/CN=a\n").unwrap();
+        fs::write(folder.path().join("root.pem"), root.x509.to_pem().unwrap()).unwrap();
+        fs::write(folder.path().join(usual), ca.x509.to_pem().unwrap()).unwrap();
+        assert_eq!(import(&registry, folder.path()).await.revocations, 1, "{usual}");
+        let issuer = get(&registry, add(&registry, &ca.certificate()).await).await.issuer_id;
+        let serial = trust_ledger_registry::Serial::from_content(&[0x10, 0x01]).unwrap();
+        assert_eq!(registry.status(&serial, issuer).await.unwrap(), Status::Revoked, "{usual}");
+    }
 }
 
 #[tokio::test]

@@ -34,7 +34,10 @@ pub(super) enum Signer {
         others: Vec<Uuid>,
     },
     /// A key whose certificate a known CA issued, but of no CA: it can speak for those who delegated to it.
-    Delegate,
+    Delegate {
+        /// The CA that issued its certificate.
+        above: Uuid,
+    },
     /// Nobody whose key is known.
     Unknown,
     /// It names this known issuer's key, with which nothing can be checked (an unknown algorithm, DSA without
@@ -58,7 +61,7 @@ impl Registry {
                 others.retain(|other| *other != issuer);
                 Ok(Signer::Ca { issuer, others })
             }
-            (Some(_), []) => Ok(Signer::Delegate),
+            (Some(position), []) => Ok(Signer::Delegate { above: delegates[position].0 }),
             (Some(position), _) => {
                 let (above, _) = delegates[position - issuers.len()];
                 let mut same = self.same_ca(above, &issuers).await?;
@@ -131,13 +134,21 @@ impl Registry {
     }
 
     /// The known issuers of a name that let another sign their CRLs: one of their certificates names it as its cRLIssuer
-    /// (RFC 5280 §6.3.3 (b)).
-    pub(super) async fn delegated_by(&self, name: &DnKey, delegate: &DnKey) -> Result<Vec<Uuid>> {
+    /// (RFC 5280 §6.3.3 (b)), and they have a trust anchor in common with `signer`, which is or is above the key that
+    /// signed in that name (§6.3.3 (f)).
+    pub(super) async fn delegated_by(&self, name: &DnKey, delegate: &DnKey, signer: Uuid) -> Result<Vec<Uuid>> {
         const SQL: &str = "-- delegated_by\n\
             SELECT i.id FROM issuer AS i WHERE i.dn_key = $1 AND i.public_key IS NOT NULL AND EXISTS (\
                 SELECT 1 FROM certificate AS c WHERE c.list_delegate = $2 AND c.issuer = i.id) ORDER BY i.id";
-        let rows = self.db.fetch_all(SQL, params![name, delegate]).await?;
-        rows.iter().map(|row| Ok(row.get(0)?)).collect()
+        let above = self.ancestors(signer).await?;
+        let mut delegated = Vec::new();
+        for row in self.db.fetch_all(SQL, params![name, delegate]).await? {
+            let issuer = row.get(0)?;
+            if !self.ancestors(issuer).await?.is_disjoint(&above) {
+                delegated.push(issuer);
+            }
+        }
+        Ok(delegated)
     }
 }
 

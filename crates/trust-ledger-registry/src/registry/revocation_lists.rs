@@ -124,7 +124,7 @@ impl Registry {
         let (issuers, checked) = match &signer {
             Signer::Ca { issuer, others } => ([&[*issuer], &others[..]].concat(), true),
             Signer::Uncheckable(issuer) => (vec![*issuer], false),
-            Signer::Delegate | Signer::Unknown => {
+            Signer::Delegate { .. } | Signer::Unknown => {
                 (vec![self.record_issuer(list.issuer(), list.authority_key_id()).await?], false)
             }
             Signer::Forged => {
@@ -132,7 +132,13 @@ impl Registry {
                 return Ok(Verdict::Refused("a CRL whose signature is not its issuer's".to_owned()));
             }
         };
-        let may_delegate = list.is_indirect() && (checked || signer == Signer::Delegate);
+        // Who may speak for others if they say so.
+        let delegate = match signer {
+            Signer::Ca { issuer, .. } => Some(issuer),
+            Signer::Delegate { above } => Some(above),
+            _ => None,
+        };
+        let delegate = delegate.filter(|_| list.is_indirect());
         let issuer = issuers[0];
         let noted = self.noted(&fingerprint, issuer).await?;
         if let Some(noted) = noted.as_ref().filter(|noted| noted.whole && noted.checked >= checked) {
@@ -176,14 +182,14 @@ impl Registry {
                 self.record_spoken(&spoken, &mut entries, &mut said, told).await?;
             }
             if changed {
-                spoken = match other {
-                    None => own.clone(),
-                    Some(name) if may_delegate => {
-                        let keys = (name.comparison_key(), list.issuer().comparison_key());
-                        Spoken { issuers: self.delegated_by(keys.0, keys.1).await?, checked: true }
+                spoken = match (other, delegate) {
+                    (None, _) => own.clone(),
+                    (Some(name), Some(delegate)) => {
+                        let (name, own_name) = (name.comparison_key(), list.issuer().comparison_key());
+                        Spoken { issuers: self.delegated_by(name, own_name, delegate).await?, checked: true }
                     }
                     // Else anybody could revoke anybody's certificates.
-                    Some(_) => Spoken::default(),
+                    (Some(_), None) => Spoken::default(),
                 };
                 current = other.cloned();
             }
@@ -218,7 +224,7 @@ impl Registry {
             told(Told::PassedOver(passed_over));
         }
         // What a delegate says is checked; of its own name there are no certificates to speak of.
-        let checked = checked || (signer == Signer::Delegate && !has_own);
+        let checked = checked || (matches!(signer, Signer::Delegate { .. }) && !has_own);
         let whole = passed_over == 0;
         self.note(&Note { list: &list, der: &der, fingerprint, issuer, source, checked, whole }).await?;
         if checked {

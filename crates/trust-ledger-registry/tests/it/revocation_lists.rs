@@ -137,6 +137,12 @@ async fn stream(registry: &Registry, name: &str, content: Vec<u8>) -> ImportSumm
     registry.import(vec![stream], &ImportOptions::default(), &mut |_| {}).await.unwrap()
 }
 
+/// A CA below a root.
+fn below(root: &Ca, name: &str) -> Ca {
+    let key = key();
+    Ca { x509: Leaf::new(name).ca().key(&key).build(Some(root)), key }
+}
+
 fn serial(number: u8) -> Serial {
     Serial::from_content(&[number]).unwrap()
 }
@@ -364,9 +370,13 @@ async fn a_hold_of_an_expired_certificate_is_not_lifted_by_its_absence() {
 /// RFC 5280 §6.3.3 (b): the CRL is indirect, and a certificate of the other issuer names its issuer as cRLIssuer.
 #[tokio::test]
 async fn an_indirect_crl_is_believed_for_issuers_who_delegated_to_its_issuer() {
-    let (other, ca) = (Ca::new("Other CA"), Ca::new("CRL issuer"));
-    let (registry, issuer) = ledger_with(&other).await;
-    add(&registry, &ca.certificate()).await;
+    let root = Ca::new("Root");
+    let (other, ca) = (below(&root, "Other CA"), below(&root, "CRL issuer"));
+    let registry = ledger().await;
+    for ca in [&root, &ca, &other] {
+        add(&registry, &ca.certificate()).await;
+    }
+    let issuer = get(&registry, add(&registry, &other.issue(&Leaf::new("b.example"))).await).await.issuer_id;
     let indirect = Crl::of(&ca).indirect().entry_of(Some(&other.x509), 1, COMPROMISED).entry(2, COMPROMISED);
 
     // Its second entry is for the same issuer as the one before.
@@ -385,7 +395,8 @@ async fn an_indirect_crl_is_believed_for_issuers_who_delegated_to_its_issuer() {
 
 #[tokio::test]
 async fn an_indirect_crl_is_not_believed_without_delegation_flag_or_signature() {
-    let (other, ca, third) = (Ca::new("Other CA"), Ca::new("CRL issuer"), Ca::new("Third CA"));
+    let (root, stranger) = (Ca::new("Root"), Ca::new("CRL issuer"));
+    let (other, ca, third) = (below(&root, "Other CA"), below(&root, "CRL issuer"), below(&root, "Third CA"));
     let flag = tlv(0x30, &tlv(0x84, &[0xff]));
     for (why, delegate, crl) in [
         ("delegated to another", &third, Crl::of(&ca).indirect()),
@@ -393,11 +404,15 @@ async fn an_indirect_crl_is_not_believed_without_delegation_flag_or_signature() 
         ("not critical", &ca, Crl::of(&ca).extension(0x1c, false, &flag)),
         ("not indirect", &ca, Crl::of(&ca).part(1)),
         ("not signed by the delegate", &ca, Crl::forged(&ca).indirect()),
+        ("signed by a stranger of the delegate's name", &ca, Crl::of(&stranger).indirect()),
         ("not checked", &ca, Crl::signed(&ca.x509, &third.x509, &third.key).indirect()),
     ] {
-        let (registry, issuer) = ledger_with(&other).await;
-        add(&registry, &ca.certificate()).await;
-        add(&registry, &other.issue(&Leaf::new("a.example").serial(1).delegates_to(&delegate.x509))).await;
+        let registry = ledger().await;
+        for ca in [&root, &stranger, &ca, &other] {
+            add(&registry, &ca.certificate()).await;
+        }
+        let leaf = Leaf::new("a.example").serial(1).delegates_to(&delegate.x509);
+        let issuer = get(&registry, add(&registry, &other.issue(&leaf)).await).await.issuer_id;
         crl.entry_of(Some(&other.x509), 1, COMPROMISED).import(&registry).await;
         assert_eq!(status(&registry, issuer, 1).await, Status::Valid, "{why}");
     }

@@ -24,7 +24,7 @@ pub use category::{Category, UnknownCategory};
 pub use details::Detail;
 pub use weakness::Weakness;
 
-pub(crate) use extension::{extensions, key_identifier};
+pub(crate) use extension::{directory_name, extensions, key_identifier};
 
 /// Largest certificate that is read, in bytes of DER: 1 MiB.
 pub const MAX_CERTIFICATE_BYTES: usize = 1 << 20;
@@ -56,6 +56,8 @@ pub struct Certificate {
     is_ca: bool,
     is_precertificate: bool,
     is_for_servers: bool,
+    signs_lists: bool,
+    list_delegate: Option<[u8; 32]>,
     subject_key_id: Option<Vec<u8>>,
     authority_key_id: Option<Vec<u8>>,
     public_key: Range<usize>,
@@ -163,6 +165,8 @@ impl Certificate {
             is_ca: extensions.is_ca,
             is_precertificate: extensions.is_precertificate,
             is_for_servers: extensions.is_for_servers,
+            signs_lists: extensions.signs_lists,
+            list_delegate: extensions.list_delegate,
             subject_key_id: extensions.subject_key_id,
             authority_key_id: extensions.authority_key_id,
             public_key: public_key.range(),
@@ -253,6 +257,17 @@ impl Certificate {
     /// Whether it holds the poison extension of RFC 6962 §3.1, which makes it no certificate but its announcement.
     pub fn is_precertificate(&self) -> bool {
         self.is_precertificate
+    }
+
+    /// Whether its key may sign CRLs: a CA's, whatever its keyUsage says, or another's with keyUsage cRLSign.
+    pub(crate) fn may_sign_lists(&self) -> bool {
+        self.is_ca || self.signs_lists
+    }
+
+    /// The comparison key of the one whom the issuer lets revoke this certificate in its stead: the cRLIssuer of its
+    /// distribution points (RFC 5280 §4.2.1.13), the first if there are several.
+    pub(crate) fn list_delegate(&self) -> Option<&[u8; 32]> {
+        self.list_delegate.as_ref()
     }
 
     /// The subject key identifier, which is of any length.

@@ -10,7 +10,6 @@ use std::path::PathBuf;
 use serde::Serialize;
 use uuid::Uuid;
 
-use crate::error::Result;
 use crate::record::Annotations;
 use crate::registry::Registry;
 
@@ -20,7 +19,7 @@ mod pipeline;
 mod revocation_list;
 mod summary;
 
-pub use summary::{ImportSummary, Refusal};
+pub use summary::{ImportStopped, ImportSummary, Refusal};
 
 /// Where an import reads from.
 pub enum ImportInput {
@@ -74,6 +73,7 @@ impl Registry {
     ///
     /// # Errors
     ///
+    /// [`ImportStopped`], with the summary of what went in, because of
     /// [`Error::Input`](crate::Error::Input) when an input itself is not there, before anything is read;
     /// [`Error::UnknownIssuer`](crate::Error::UnknownIssuer); [`Error::Database`](crate::Error::Database).
     ///
@@ -85,7 +85,7 @@ impl Registry {
         inputs: Vec<ImportInput>,
         options: &ImportOptions,
         progress: &mut (dyn FnMut(&ImportProgress) + Send),
-    ) -> Result<ImportSummary> {
+    ) -> Result<ImportSummary, ImportStopped> {
         pipeline::Pipeline::new(self, options, progress).run(inputs).await
     }
 }

@@ -36,7 +36,7 @@ mod timestamp;
 
 pub use certificate::{Category, Certificate};
 pub use error::{Error, Result};
-pub use import::{ImportInput, ImportOptions, ImportProgress, ImportSummary, Refusal};
+pub use import::{ImportInput, ImportOptions, ImportProgress, ImportStopped, ImportSummary, Refusal};
 pub use name::{Name, NameKind, NamePattern};
 pub use record::{
     AnnotationChange, Annotations, Finding, Issuer, Record, Registration, Revocation, Status, UnknownStatus,

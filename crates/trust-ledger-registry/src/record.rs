@@ -67,6 +67,9 @@ pub struct Record {
     pub revoked_at: Option<OffsetDateTime>,
     /// Why it was revoked.
     pub revocation_reason: Option<RevocationReason>,
+    /// False while only a CRL says that it is revoked whose signature could not be checked, because its issuer is not
+    /// known; `None` when it is not revoked.
+    pub revocation_checked: Option<bool>,
     /// Where the certificate came from.
     pub source: Option<String>,
     /// Who answers for it.
@@ -185,6 +188,8 @@ pub struct Revocation {
     pub invalidity_date: Option<OffsetDateTime>,
     /// Where the revocation came from.
     pub source: Option<String>,
+    /// False while only a CRL says so whose signature could not be checked.
+    pub checked: bool,
     /// When this ledger recorded it.
     #[serde(serialize_with = "timestamp::serialize")]
     pub recorded_at: OffsetDateTime,

@@ -18,6 +18,7 @@ mod expiring;
 mod filter;
 mod issuers;
 mod list;
+mod list_signer;
 mod lookup;
 mod page;
 #[cfg(test)]
@@ -38,6 +39,7 @@ pub use expiring::Expiring;
 pub use filter::Filter;
 pub(crate) use issuers::issuer_made_known;
 pub use list::{ListPage, MAX_PAGE, Page};
+pub(crate) use revocation_lists::{CheckedLists, Told, Verdict};
 pub use revocations::{RecordedRevocations, RevocationEntry};
 pub use revoke::{Lift, RevocationRequest, RevocationTarget, Revoke};
 

@@ -25,6 +25,8 @@ pub struct RevocationList<'der> {
     authority_key_id: Option<Vec<u8>>,
     crl_number: Option<Serial>,
     base_crl_number: Option<Serial>,
+    scope: Option<&'der [u8]>,
+    is_indirect: bool,
     this_update: OffsetDateTime,
     next_update: Option<OffsetDateTime>,
     signature_algorithm: Range<usize>,
@@ -76,6 +78,8 @@ impl<'der> RevocationList<'der> {
             authority_key_id: None,
             crl_number: None,
             base_crl_number: None,
+            scope: None,
+            is_indirect: false,
             this_update,
             next_update,
             signature_algorithm: signature_algorithm.range(),
@@ -87,6 +91,10 @@ impl<'der> RevocationList<'der> {
                 match extension.id {
                     [0x55, 0x1d, 20] => list.crl_number = number(extension.value),
                     [0x55, 0x1d, 27] => list.base_crl_number = number(extension.value),
+                    [0x55, 0x1d, 28] => {
+                        list.scope = Some(extension.value);
+                        list.is_indirect = extension.critical && says_indirect(extension.value);
+                    }
                     [0x55, 0x1d, 35] => list.authority_key_id = key_identifier(extension.value),
                     _ => {}
                 }
@@ -121,6 +129,24 @@ impl<'der> RevocationList<'der> {
         self.base_crl_number.is_some()
     }
 
+    /// Its issuing distribution point (RFC 5280 §5.2.5), DER: which part of the issuer's certificates it speaks of; `None`
+    /// when it speaks of all.
+    pub fn issuing_distribution_point(&self) -> Option<&'der [u8]> {
+        self.scope
+    }
+
+    /// Whether it may hold entries for certificates of other issuers: its issuing distribution point is critical and
+    /// says indirectCRL.
+    pub fn is_indirect(&self) -> bool {
+        self.is_indirect
+    }
+
+    /// Whether an issuer's certificate that it does not list is not revoked: it is no delta and has no issuing
+    /// distribution point, which would make it a part.
+    pub fn is_complete(&self) -> bool {
+        !self.is_delta() && self.scope.is_none()
+    }
+
     /// When it was issued, UTC.
     pub fn this_update(&self) -> OffsetDateTime {
         self.this_update
@@ -145,6 +171,19 @@ impl<'der> RevocationList<'der> {
     pub fn entries(&self) -> RevocationEntries<'der> {
         RevocationEntries::new(self.entries.clone())
     }
+}
+
+/// indirectCRL of an IssuingDistributionPoint.
+fn says_indirect(value: &[u8]) -> bool {
+    const INDIRECT_CRL: u8 = 0x84;
+    let Ok(point) = Reader::new(value).expect(tag::SEQUENCE, "IssuingDistributionPoint") else { return false };
+    let mut fields = point.reader();
+    while let Ok(Some(field)) = fields.next() {
+        if field.tag == INDIRECT_CRL {
+            return field.content.iter().any(|octet| *octet != 0);
+        }
+    }
+    false
 }
 
 fn number(value: &[u8]) -> Option<Serial> {

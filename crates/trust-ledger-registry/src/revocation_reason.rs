@@ -117,7 +117,7 @@ impl FromStr for RevocationReason {
     type Err = RevocationReasonError;
 
     /// Reads a name in any case, with or without `-`, `_` or blanks (`keyCompromise`, `key-compromise`,
-    /// `KEY_COMPROMISE`), or a code (`1`).
+    /// `KEY_COMPROMISE`), or a code (`1`). `hold` is certificateHold.
     fn from_str(text: &str) -> Result<Self, Self::Err> {
         let text = text.trim();
         if let Ok(code) = text.parse() {
@@ -127,6 +127,9 @@ impl FromStr for RevocationReason {
             text.chars().filter(|c| !matches!(c, '-' | '_' | ' ')).map(|c| c.to_ascii_lowercase()).collect();
         if letters == "removefromcrl" {
             return Err(RevocationReasonError::RemoveFromCrl);
+        }
+        if letters == "hold" {
+            return Ok(RevocationReason::CertificateHold);
         }
         RevocationReason::ALL
             .into_iter()
@@ -146,6 +149,7 @@ mod tests {
         }
         assert_eq!("CACompromise".parse(), Ok(RevocationReason::CaCompromise));
         assert_eq!("ca-compromise".parse(), Ok(RevocationReason::CaCompromise));
+        assert_eq!("hold".parse(), Ok(RevocationReason::CertificateHold));
     }
 
     #[test]

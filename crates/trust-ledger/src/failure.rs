@@ -101,22 +101,34 @@ impl fmt::Display for Failure {
     }
 }
 
-/// Text that says the same again, be it in other case or with the system's number behind it, is left out.
+/// Each cause once, in the fullest of its wordings. What says the same again, be it in other case or with the system's
+/// number behind it, is left out, and what a later one says in full gives way to it.
 fn one_line(message: Option<&str>, cause: Option<&(dyn Error + 'static)>) -> String {
-    let causes = std::iter::successors(cause, |error| (*error).source()).map(ToString::to_string);
-    let mut line = String::new();
-    for text in message.map(str::to_owned).into_iter().chain(causes) {
-        let text = text.trim();
-        let bare = text.split(" (os error").next().unwrap_or(text).to_lowercase();
-        if text.is_empty() || line.to_lowercase().contains(&bare) {
+    let causes: Vec<_> = std::iter::successors(cause, |error| (*error).source()).collect();
+    let texts = message.map(str::to_owned).into_iter().chain(causes.iter().map(ToString::to_string));
+    let bare = |text: &str| text.split(" (os error").next().unwrap_or(text).trim().to_lowercase();
+    let mut parts: Vec<String> = Vec::new();
+    for text in texts {
+        let said = bare(&text);
+        if said.is_empty() || parts.iter().any(|part| part.to_lowercase().contains(&said)) {
             continue;
         }
-        if !line.is_empty() {
-            line.push_str(": ");
-        }
-        line.push_str(text);
+        parts.retain(|part| !said.contains(&bare(part)));
+        parts.push(text.trim().to_owned());
     }
-    for_terminal(&line).into_owned()
+    // The name of a kind of error ("entity not found") says less than the system's words for it.
+    for error in causes.iter().filter_map(|cause| cause.downcast_ref::<io::Error>()) {
+        let (kind, words) = (error.kind().to_string(), error.to_string());
+        let words = words.split(" (os error").next().unwrap_or(&words);
+        if parts.len() > 1 && parts.last().is_some_and(|last| bare(last) == bare(words)) {
+            let before = parts.len() - 1;
+            if let Some(part) = parts[..before].iter_mut().find(|part| part.contains(&kind)) {
+                *part = part.replacen(&kind, words, 1);
+                parts.pop();
+            }
+        }
+    }
+    for_terminal(&parts.join(": ")).into_owned()
 }
 
 #[cfg(test)]
@@ -147,6 +159,20 @@ mod tests {
             failure.to_string(),
             "the ledger cannot be used: a.db: cannot be opened (permission denied)\\u{1b}[2J"
         );
+    }
+
+    #[test]
+    fn what_a_cause_says_in_full_is_not_said_before_it() {
+        let inner = Layer("a.db is locked: another process writes", None);
+        let failure = Failure::failed("a.db is locked").caused_by(Layer("the ledger failed", Some(Box::new(inner))));
+        assert_eq!(failure.to_string(), "the ledger failed: a.db is locked: another process writes");
+    }
+
+    #[test]
+    fn the_kind_of_an_error_is_not_said_beside_the_systems_words_for_it() {
+        let failure = Failure::failed("key file k: cannot be opened (entity not found)")
+            .caused_by(io::Error::from_raw_os_error(2));
+        assert_eq!(failure.to_string(), "key file k: cannot be opened (No such file or directory)");
     }
 
     #[test]

@@ -20,7 +20,7 @@ use std::process::ExitCode;
 use clap::Parser;
 use tracing_subscriber::EnvFilter;
 
-use crate::cli::{Cli, Global};
+use crate::cli::{Cli, Command};
 use crate::failure::Exit;
 use crate::output::say;
 
@@ -33,7 +33,7 @@ fn main() -> ExitCode {
 }
 
 fn run(cli: Cli) -> Exit {
-    log_to_stderr(&cli.global);
+    log_to_stderr(&cli);
     command::run(cli).unwrap_or_else(|failure| {
         if failure.is_closed_pipe() {
             // Whoever reads has seen enough.
@@ -45,13 +45,16 @@ fn run(cli: Cli) -> Exit {
 }
 
 /// Warnings, and more with `-v`, on standard error. `RUST_LOG` says it in detail.
-fn log_to_stderr(global: &Global) {
-    let level = match (global.quiet, global.verbose) {
+fn log_to_stderr(cli: &Cli) {
+    let level = match (cli.global.quiet, cli.global.verbose) {
         (true, _) => "error",
         (false, 0) => "warn",
         (false, 1) => "info",
         (false, _) => "debug",
     };
-    let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new(level));
+    // `check` answers with these steps; it need not log them.
+    let steps = if matches!(cli.command, Command::Check(_)) { ",strongroom::check=off" } else { "" };
+    let usual = || EnvFilter::new(format!("{level}{steps}"));
+    let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| usual());
     tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).with_ansi(false).compact().init();
 }

@@ -19,7 +19,6 @@ use serde::Serialize;
 use terminal_size::{Width, terminal_size_of};
 
 use self::progress::Progress;
-use self::table::Table;
 use crate::cli::Global;
 use crate::failure::Result;
 
@@ -87,11 +86,6 @@ impl Output {
         let mut out = self.stdout();
         out.write_all(text.as_bytes())?;
         Ok(out.flush()?)
-    }
-
-    /// Writes a table that fits the terminal.
-    pub(crate) fn table(&self, table: &Table) -> Result<()> {
-        self.text(&table.render(self.width, self.coloured))
     }
 
     /// Writes one JSON object.

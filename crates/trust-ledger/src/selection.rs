@@ -189,7 +189,7 @@ pub(crate) async fn issuer(registry: &Registry, text: &str) -> Result<Issuer> {
                 let known = if issuer.known { "" } else { "; its certificate is not in the ledger" };
                 say(&format!("{}  {}  (key identifier {key_id}{known})", issuer.id, for_terminal(&issuer.name)));
             }
-            Err(Failure::usage(format!("{text:?} can mean {} issuers; name one by its id", found.len())))
+            Err(Failure::usage(format!("{text:?} can mean {} issuers; name one by its id: --issuer ID", found.len())))
         }
     }
 }

@@ -101,10 +101,10 @@ fn plainly(from: &Path, to: &Path, count: usize) -> Duration {
         "SELECT c.id, c.fingerprint, c.issuer, c.serial, c.subject, c.issuer_name, c.common_name, c.names, c.not_before, \
          c.not_after, c.category, c.key_algorithm, c.key_bits, c.signature_algorithm, c.is_ca, c.is_precertificate, \
          c.weak, c.public_key_hash, c.key_holder, c.names_key, c.source, c.owner, c.tags, c.note, c.files, \
-         c.registered_at, c.lapsed, c.der, n.name, r.name, e.after, e.id \
+         c.registered_at, c.lapsed, c.der, c.list_signer, c.list_delegate, n.name, r.name, e.after, e.id \
          FROM certificate AS c JOIN certificate_name AS n ON n.certificate = c.id \
          JOIN certificate_name_reversed AS r ON r.certificate = c.id JOIN event AS e ON e.object = c.id",
-        32,
+        34,
     );
     let db = raw::open(to);
     let schema: Vec<String> = source
@@ -133,17 +133,17 @@ fn plainly(from: &Path, to: &Path, count: usize) -> Duration {
     let start = Instant::now();
     for row in certificates.iter().take(count) {
         db.execute_batch("BEGIN IMMEDIATE").unwrap();
-        run(statements::CERTIFICATE, &row[..28]);
-        run(statements::NAME, &[row[28].clone(), row[8].clone(), row[0].clone()]);
-        run(statements::REVERSED_NAME, &[row[29].clone(), row[0].clone()]);
+        run(statements::CERTIFICATE, &row[..30]);
+        run(statements::NAME, &[row[30].clone(), row[8].clone(), row[0].clone()]);
+        run(statements::REVERSED_NAME, &[row[31].clone(), row[0].clone()]);
         let event = [
-            row[31].clone(),
+            row[33].clone(),
             row[25].clone(),
             text("ledger"),
             text("certificate.registered"),
             row[0].clone(),
             Value::Null,
-            row[30].clone(),
+            row[32].clone(),
         ];
         run(statements::EVENT, &event);
         db.execute_batch("COMMIT").unwrap();

@@ -6,6 +6,7 @@ use std::borrow::Cow;
 use std::collections::HashSet;
 
 use crate::der::{DerError, Element, Reader, tag};
+use crate::distinguished_name::DistinguishedName;
 use crate::name::Name;
 
 /// What the extensions say.
@@ -15,6 +16,8 @@ pub(super) struct Extensions {
     pub(super) is_ca: bool,
     pub(super) is_for_servers: bool,
     pub(super) is_precertificate: bool,
+    pub(super) signs_lists: bool,
+    pub(super) list_delegate: Option<[u8; 32]>,
     pub(super) subject_key_id: Option<Vec<u8>>,
     pub(super) authority_key_id: Option<Vec<u8>>,
 }
@@ -73,8 +76,10 @@ pub(super) fn read(wrapped: &Element<'_>) -> Result<Extensions, DerError> {
         let value = extension.value;
         match extension.id {
             [0x55, 0x1d, 14] => found.subject_key_id = subject_key_id(value).or(found.subject_key_id),
+            [0x55, 0x1d, 15] => found.signs_lists |= allows_list_signing(value),
             [0x55, 0x1d, 17] => push_names(&mut found.names, value),
             [0x55, 0x1d, 19] => found.is_ca |= basic_constraints(value).is_some_and(|(is_ca, _)| is_ca),
+            [0x55, 0x1d, 31] => found.list_delegate = list_delegate(value).or(found.list_delegate),
             [0x55, 0x1d, 35] => found.authority_key_id = key_identifier(value).or(found.authority_key_id),
             [0x55, 0x1d, 37] => found.is_for_servers |= names_server_authentication(value),
             // Certificate Transparency's poison, 1.3.6.1.4.1.11129.2.4.3.
@@ -94,6 +99,39 @@ pub(super) fn basic_constraints(value: &[u8]) -> Option<(bool, Option<u32>)> {
         is_ca.is_some_and(|flag| flag.content.iter().any(|octet| *octet != 0)),
         path_length.and_then(|number| number.small_unsigned()),
     ))
+}
+
+/// Whether a keyUsage value has cRLSign.
+fn allows_list_signing(value: &[u8]) -> bool {
+    const CRL_SIGN: u8 = 0x80 >> 6;
+    let bits = Reader::new(value).expect(tag::BIT_STRING, "KeyUsage").and_then(|usage| usage.bit_string());
+    bits.is_ok_and(|bits| bits.first().is_some_and(|octet| octet & CRL_SIGN != 0))
+}
+
+/// The comparison key of the first cRLIssuer in a CRLDistributionPoints value (RFC 5280 §4.2.1.13).
+fn list_delegate(value: &[u8]) -> Option<[u8; 32]> {
+    const CRL_ISSUER: u8 = 0xa2;
+    let mut points = Reader::new(value).expect(tag::SEQUENCE, "CRLDistributionPoints").ok()?.reader();
+    while let Some(point) = points.next().ok()? {
+        let mut fields = point.reader();
+        while let Some(field) = fields.next().ok()? {
+            if field.tag == CRL_ISSUER {
+                return directory_name(field.reader()).map(|name| *name.comparison_key());
+            }
+        }
+    }
+    None
+}
+
+/// The first directoryName among GeneralNames that can be read.
+pub(crate) fn directory_name(mut names: Reader<'_>) -> Option<DistinguishedName> {
+    const DIRECTORY_NAME: u8 = 0xa4;
+    while let Some(name) = names.next().ok()? {
+        if name.tag == DIRECTORY_NAME {
+            return DistinguishedName::from_der(name.content).ok();
+        }
+    }
+    None
 }
 
 /// The content of a subjectKeyIdentifier value.

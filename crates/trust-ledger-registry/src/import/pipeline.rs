@@ -1,6 +1,6 @@
 //! The stages of an import.
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -9,12 +9,12 @@ use tokio::task::JoinSet;
 use uuid::Uuid;
 
 use super::intake_thread::{self, Chunk, Meter};
-use super::{ImportInput, ImportOptions, ImportProgress, ImportSummary};
+use super::{ImportInput, ImportOptions, ImportProgress, ImportStopped, ImportSummary};
 use crate::certificate::Certificate;
 use crate::error::{Error, Result};
 use crate::intake::{IndexEntry, Position};
 use crate::record::{Annotations, Registration};
-use crate::registry::Registry;
+use crate::registry::{CheckedLists, Registry};
 
 /// Chunks that are taken apart, checked and committed at once: one at the writer while others are checked.
 const UNDER_WAY: usize = 3;
@@ -35,8 +35,8 @@ pub(super) struct Pipeline<'a> {
     list_bytes: usize,
     /// CA databases by file, likewise.
     index: Vec<(Position, Vec<IndexEntry>)>,
-    /// The issuers whose CA certificate was found in a folder.
-    pub(super) issuers_in: HashMap<PathBuf, BTreeSet<Uuid>>,
+    /// The issuers whose CA certificate was found in a folder, with its file.
+    pub(super) issuers_in: HashMap<PathBuf, Vec<(PathBuf, Uuid)>>,
 }
 
 /// What became of a chunk's certificates.
@@ -46,6 +46,7 @@ struct Registered {
     refused: Vec<(Position, String)>,
     /// CA certificates: the file, and the issuer that it makes known.
     issuers: Vec<(PathBuf, Uuid)>,
+    lists: CheckedLists,
 }
 
 impl<'a> Pipeline<'a> {
@@ -68,7 +69,20 @@ impl<'a> Pipeline<'a> {
         }
     }
 
-    pub(super) async fn run(mut self, inputs: Vec<ImportInput>) -> Result<ImportSummary> {
+    pub(super) async fn run(mut self, inputs: Vec<ImportInput>) -> Result<ImportSummary, ImportStopped> {
+        match self.import(inputs).await {
+            Ok(()) => Ok(self.summary),
+            Err(error) => {
+                // What was handed over may still be committed, and is then counted.
+                while !self.under_way.is_empty() {
+                    let _ = self.finish_one().await;
+                }
+                Err(ImportStopped { summary: Box::new(self.summary), error })
+            }
+        }
+    }
+
+    async fn import(&mut self, inputs: Vec<ImportInput>) -> Result<()> {
         for input in &inputs {
             if let ImportInput::Path(path) = input {
                 std::fs::metadata(path).map_err(|source| Error::Input { input: path.display().to_string(), source })?;
@@ -86,7 +100,7 @@ impl<'a> Pipeline<'a> {
             self.report();
         }
         self.report();
-        Ok(self.summary)
+        Ok(())
     }
 
     async fn take(&mut self, chunk: Chunk) -> Result<()> {
@@ -131,12 +145,14 @@ impl<'a> Pipeline<'a> {
         let registered = finished.map_err(|_| Error::Worker { doing: "registering certificates" })??;
         self.summary.new += registered.new;
         self.summary.known += registered.known;
+        self.summary.lists_checked += registered.lists.good;
+        self.summary.lists_dropped.extend(registered.lists.dropped);
         for (position, reason) in registered.refused {
             self.summary.refuse(position, reason);
         }
         for (file, issuer) in registered.issuers {
             let folder = file.parent().unwrap_or(Path::new("")).to_owned();
-            self.issuers_in.entry(folder).or_default().insert(issuer);
+            self.issuers_in.entry(folder).or_default().push((file, issuer));
         }
         self.report();
         Ok(())
@@ -171,7 +187,8 @@ impl<'a> Pipeline<'a> {
 /// Takes certificates apart and registers those that are some.
 async fn register(registry: Registry, annotations: Annotations, found: Vec<(Position, Vec<u8>)>) -> Result<Registered> {
     let parse = move || {
-        let mut registered = Registered { new: 0, known: 0, refused: Vec::new(), issuers: Vec::new() };
+        let mut registered =
+            Registered { new: 0, known: 0, refused: Vec::new(), issuers: Vec::new(), lists: CheckedLists::default() };
         let mut certificates = Vec::with_capacity(found.len());
         for (position, der) in found {
             match Certificate::from_der(&der) {
@@ -189,7 +206,9 @@ async fn register(registry: Registry, annotations: Annotations, found: Vec<(Posi
     };
     let parsed = tokio::task::spawn_blocking(parse).await;
     let (mut registered, certificates) = parsed.map_err(|_| Error::Worker { doing: "reading certificates" })?;
-    for registration in registry.register_many(certificates, &annotations).await? {
+    let (registrations, lists) = registry.register_and_check(certificates, &annotations).await?;
+    registered.lists = lists;
+    for registration in registrations {
         match registration {
             Registration::Registered(_) => registered.new += 1,
             Registration::AlreadyKnown(_) => registered.known += 1,

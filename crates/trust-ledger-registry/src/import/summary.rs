@@ -4,6 +4,8 @@ use std::collections::BTreeMap;
 
 use serde::Serialize;
 
+use crate::error::Error;
+
 /// Refusals and unchecked lists that a summary holds in full; beyond, they are only counted.
 const HELD: usize = 1_000;
 
@@ -19,8 +21,14 @@ pub struct ImportSummary {
     pub revocations: u64,
     /// Revocations that were known before.
     pub revocations_known: u64,
-    /// Holds lifted by delta CRLs.
+    /// Holds of CRLs older than the newest of their issuer, which were passed over.
+    pub revocations_outdated: u64,
+    /// Holds lifted: a delta CRL says so, or a complete one does not mention them any more.
     pub holds_lifted: u64,
+    /// CRLs of earlier imports whose signature was checked now that their issuer is known, and is good.
+    pub lists_checked: u64,
+    /// Such CRLs that their issuer had not signed, by their source: they and their revocations were dropped.
+    pub lists_dropped: Vec<String>,
     /// What was passed over, by kind (`a private key`).
     pub skipped: BTreeMap<String, u64>,
     /// How many things were refused.
@@ -29,6 +37,19 @@ pub struct ImportSummary {
     pub refused: Vec<Refusal>,
     /// CRLs recorded though their signature could not be checked, because their issuer is not known; the first 1,000.
     pub unchecked: Vec<String>,
+    /// Those of them that are too large to be kept: they have to be imported again when their issuer is known.
+    pub unchecked_not_kept: Vec<String>,
+}
+
+/// An import that could not go on.
+#[derive(Debug, thiserror::Error)]
+#[error("the import stopped")]
+pub struct ImportStopped {
+    /// What went in before, durably.
+    pub summary: Box<ImportSummary>,
+    /// Why.
+    #[source]
+    pub error: Error,
 }
 
 /// Something that was refused.
@@ -54,9 +75,12 @@ impl ImportSummary {
         }
     }
 
-    pub(super) fn unchecked(&mut self, position: impl ToString) {
+    pub(super) fn unchecked(&mut self, position: impl ToString, kept: bool) {
         if self.unchecked.len() < HELD {
             self.unchecked.push(position.to_string());
+            if !kept {
+                self.unchecked_not_kept.push(position.to_string());
+            }
         }
     }
 }

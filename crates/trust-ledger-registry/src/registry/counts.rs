@@ -13,6 +13,7 @@ use uuid::Uuid;
 
 use super::Registry;
 use super::filter::first_id;
+use super::row::hex;
 use crate::certificate::Category;
 use crate::error::{Error, Result};
 use crate::record::{Finding, ON_HOLD, REVOKED, Status, category_of};
@@ -42,6 +43,8 @@ pub struct IssuerCount {
     pub issuer_id: Uuid,
     /// Its name, RFC 4514.
     pub name: String,
+    /// Its key identifier in lower-case hex, when one is known: what tells the keys of a CA apart.
+    pub key_id: Option<String>,
     /// Certificates.
     pub certificates: u64,
 }
@@ -179,11 +182,14 @@ async fn by_category(session: &mut ReadSession) -> Result<Vec<(Category, u64)>> 
 
 async fn by_issuer(session: &mut ReadSession) -> Result<Vec<IssuerCount>> {
     const SQL: &str = "-- counts by issuer\n\
-        SELECT i.id, i.name, sum(s.n) FROM certificate_count AS s JOIN issuer AS i ON i.id = s.issuer \
-        GROUP BY i.id, i.name HAVING sum(s.n) > 0 ORDER BY 3 DESC, 2, 1";
+        SELECT i.id, i.name, i.key_id, sum(s.n) FROM certificate_count AS s JOIN issuer AS i ON i.id = s.issuer \
+        GROUP BY i.id, i.name, i.key_id HAVING sum(s.n) > 0 ORDER BY 4 DESC, 2, 1";
     let rows = session.fetch_all(SQL, params![]).await?;
     rows.iter()
-        .map(|row| Ok(IssuerCount { issuer_id: row.get(0)?, name: row.get(1)?, certificates: row.get(2)? }))
+        .map(|row| {
+            let key_id = row.get::<Option<Vec<u8>>>(2)?.as_deref().map(hex);
+            Ok(IssuerCount { issuer_id: row.get(0)?, name: row.get(1)?, key_id, certificates: row.get(3)? })
+        })
         .collect()
 }
 

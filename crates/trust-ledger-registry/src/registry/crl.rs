@@ -39,6 +39,8 @@ pub struct CrlEntry {
     /// When the key is thought to have been compromised.
     #[serde(serialize_with = "timestamp::option::serialize")]
     pub invalidity_date: Option<OffsetDateTime>,
+    /// False while only a CRL says so whose signature could not be checked.
+    pub checked: bool,
 }
 
 /// The entries of a CRL as they are read: one snapshot, bounded memory. Dropping it ends the reading.
@@ -68,7 +70,7 @@ impl Registry {
     pub async fn crl_entries(&self, issuer: Uuid, query: &CrlQuery) -> Result<CrlEntries<'_>> {
         const EXISTS: &str = "-- crl issuer\nSELECT 1 FROM issuer WHERE id = $1";
         const ENTRIES: &str = "-- crl_entries\n\
-            SELECT r.serial, r.revoked_at, r.reason, r.invalidity_date FROM revocation AS r \
+            SELECT r.serial, r.revoked_at, r.reason, r.invalidity_date, r.checked FROM revocation AS r \
             WHERE r.issuer = $1 AND (r.not_after IS NULL OR r.not_after >= $2) AND r.revoked_at >= $3 \
             ORDER BY r.serial";
         if self.db.fetch_value::<i64>(EXISTS, params![issuer]).await?.is_none() {
@@ -91,5 +93,6 @@ fn entry(row: &Row) -> Result<CrlEntry> {
         revoked_at: row.get(1)?,
         reason: reason_of(row.get(2)?)?,
         invalidity_date: row.get(3)?,
+        checked: row.get(4)?,
     })
 }

@@ -21,8 +21,24 @@ pub(super) mod action {
     pub(crate) const REVOCATION_RECORDED: &str = "revocation.recorded";
     pub(crate) const REVOCATION_CHANGED: &str = "revocation.changed";
     pub(crate) const REVOCATION_LIFTED: &str = "revocation.lifted";
+    pub(crate) const REVOCATION_DROPPED: &str = "revocation.dropped";
     pub(crate) const REVOCATION_LIST_RECORDED: &str = "revocation-list.recorded";
+    pub(crate) const REVOCATION_LIST_DROPPED: &str = "revocation-list.dropped";
     pub(crate) const ISSUER_RESOLVED: &str = "issuer.resolved";
+
+    /// All of them.
+    pub(crate) const ALL: [&str; 10] = [
+        CERTIFICATE_REGISTERED,
+        CERTIFICATE_ANNOTATED,
+        CERTIFICATE_DELETED,
+        REVOCATION_RECORDED,
+        REVOCATION_CHANGED,
+        REVOCATION_LIFTED,
+        REVOCATION_DROPPED,
+        REVOCATION_LIST_RECORDED,
+        REVOCATION_LIST_DROPPED,
+        ISSUER_RESOLVED,
+    ];
 }
 
 /// One change to the ledger, recorded in the same transaction as the change.
@@ -37,8 +53,9 @@ pub struct Event {
     /// Who made it.
     pub actor: String,
     /// What was done: `certificate.registered`, `certificate.annotated`, `certificate.deleted`, `revocation.recorded`,
-    /// `revocation.changed` (a hold made final, a reason that became keyCompromise), `revocation.lifted`,
-    /// `revocation-list.recorded`, `issuer.resolved`.
+    /// `revocation.changed` (a hold made final, a reason that became keyCompromise, a CRL that could be checked),
+    /// `revocation.lifted`, `revocation.dropped` (its CRL was not its issuer's), `revocation-list.recorded`,
+    /// `revocation-list.dropped`, `issuer.resolved`.
     pub action: String,
     /// What it was done to: a certificate's id, or an issuer's when the change is to several certificates or to a
     /// serial without one.
@@ -72,6 +89,11 @@ pub struct EventPage {
     pub events: Vec<Event>,
     /// Where the next page begins; `None` when there is none.
     pub next: Option<String>,
+}
+
+impl Event {
+    /// What [`action`](Event::action) can be.
+    pub const ACTIONS: &[&str] = &action::ALL;
 }
 
 impl Registry {

@@ -2,7 +2,9 @@
 
 use std::time::Duration;
 
-use strongroom::params;
+use strongroom::{Params, params};
+use time::OffsetDateTime;
+use uuid::Uuid;
 
 use super::Registry;
 use super::list::MAX_PAGE;
@@ -20,11 +22,13 @@ pub struct Expiring {
     pub all: bool,
     /// Records at most. Default and most 10,000.
     pub limit: u32,
+    /// Go on after this one: notAfter and id of the last record of a list before.
+    pub after: Option<(OffsetDateTime, Uuid)>,
 }
 
 impl Default for Expiring {
     fn default() -> Self {
-        Expiring { within: None, all: false, limit: MAX_PAGE }
+        Expiring { within: None, all: false, limit: MAX_PAGE, after: None }
     }
 }
 
@@ -38,7 +42,7 @@ macro_rules! soonest {
         concat!(
             "SELECT id, not_after FROM (SELECT c.id AS id, c.not_after AS not_after FROM certificate AS c WHERE ",
             $lapsed,
-            " AND c.not_after >= $1 AND c.not_after <= $2 AND +c.revoked = 0 AND +c.not_before <= $1 \
+            " AND c.not_after >= $6 AND c.not_after <= $2 AND (c.not_after > $6 OR c.id > $7) AND +c.revoked = 0 AND +c.not_before <= $1 \
               AND ($3 = 0 OR c.not_after - $1 < (c.not_after - c.not_before) / 3) \
               AND ($4 = 1 OR NOT EXISTS (SELECT 1 FROM certificate AS o WHERE ",
             is_replaced!(),
@@ -59,6 +63,14 @@ pub(super) const EXPIRING: &str = concat!(
     "WHERE c.id = soon.id ORDER BY soon.not_after, soon.id"
 );
 
+pub(super) const COUNT: &str = concat!(
+    "-- count expiring\nSELECT count(*) FROM (",
+    soonest!("c.lapsed = 0"),
+    " UNION ALL ",
+    soonest!("c.lapsed = 1"),
+    ") AS soon"
+);
+
 impl Registry {
     /// The certificates that are valid and expire soon, soonest first.
     ///
@@ -70,11 +82,28 @@ impl Registry {
             1..=MAX_PAGE => question.limit,
             found => return Err(Error::PageSize { found, most: MAX_PAGE }),
         };
+        let (now, params) = self.expiring_params(question, i64::from(limit));
+        records(&self.db.fetch_all(EXPIRING, params).await?, now)
+    }
+
+    /// How many certificates [`expiring`](Registry::expiring) would list without a limit.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Database`].
+    pub async fn count_expiring(&self, question: &Expiring) -> Result<u64> {
+        let (_, params) = self.expiring_params(question, -1);
+        Ok(self.db.fetch_one(COUNT, params).await?.get(0)?)
+    }
+
+    /// The moment of the question, and the parameters of its statements; a negative limit is none.
+    fn expiring_params(&self, question: &Expiring, limit: i64) -> (OffsetDateTime, Params) {
         let now = self.instant();
         let within = time::Duration::try_from(question.within.unwrap_or(DEFAULT_WITHIN)).unwrap_or(time::Duration::MAX);
         let until = now.checked_add(within).unwrap_or(crate::certificate::NEVER);
         let by_lifetime = question.within.is_none();
-        let rows = self.db.fetch_all(EXPIRING, params![now, until, by_lifetime, question.all, limit]).await?;
-        records(&rows, now)
+        // No id is below the nil UUID.
+        let (from, after) = question.after.unwrap_or((now, Uuid::nil()));
+        (now, params![now, until, by_lifetime, question.all, limit, from.max(now), after])
     }
 }

@@ -89,7 +89,7 @@ impl Registry {
     /// The revocation of a serial of one issuer, whether or not its certificate is known.
     pub async fn revocation(&self, serial: &Serial, issuer: Uuid) -> Result<Option<Revocation>> {
         const SQL: &str = "-- revocation\n\
-            SELECT revoked_at, reason, invalidity_date, source, recorded_at \
+            SELECT revoked_at, reason, invalidity_date, source, recorded_at, checked \
             FROM revocation WHERE issuer = $1 AND serial = $2";
         let row = self.db.fetch_optional(SQL, params![issuer, serial.as_bytes()]).await?;
         row.map(|row| {
@@ -101,9 +101,22 @@ impl Registry {
                 invalidity_date: row.get(2)?,
                 source: row.get(3)?,
                 recorded_at: row.get(4)?,
+                checked: row.get(5)?,
             })
         })
         .transpose()
+    }
+
+    /// The revocations of a serial by any issuer, whether or not their certificates are known, by the issuers' ids.
+    pub async fn revocations_by_serial(&self, serial: &Serial) -> Result<Vec<Revocation>> {
+        // There are few issuers, and an index of its own would cost every revocation.
+        const SQL: &str = "-- revocations_by_serial\n\
+            SELECT i.id FROM issuer AS i CROSS JOIN revocation AS r WHERE r.issuer = i.id AND r.serial = $1 ORDER BY i.id";
+        let mut found = Vec::new();
+        for row in self.db.fetch_all(SQL, params![serial.as_bytes()]).await? {
+            found.extend(self.revocation(serial, row.get(0)?).await?);
+        }
+        Ok(found)
     }
 
     /// The DER of a certificate; `None` when there is none with this id.

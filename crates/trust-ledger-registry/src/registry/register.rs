@@ -7,6 +7,7 @@ use uuid::Uuid;
 use super::Registry;
 use super::event::{EventRow, action};
 use super::issuers::{Identity, IssuerRow, identify};
+use super::revocation_lists::CheckedLists;
 use crate::certificate::Certificate;
 use crate::error::{Error, Result};
 use crate::record::{Annotations, Registration};
@@ -16,7 +17,7 @@ mod many;
 mod sweep;
 
 use entry::Entry;
-pub(super) use entry::SearchNames;
+pub(super) use entry::{SearchNames, ca_key_holder, public_key_hash};
 pub(super) use sweep::Sweep;
 
 /// The statements of a registration, for the test of their plans and the benchmark that runs them without this crate.
@@ -35,7 +36,7 @@ impl Registry {
     /// A certificate is known by its SHA-256: registering it again changes nothing. When it is a CA's, certificates
     /// registered before under the CA's name alone are attributed to the CA where the signature verifies; this follows
     /// in further steps of at most 3,000 certificates, and is caught up by registering the CA again if it was
-    /// interrupted.
+    /// interrupted. So are CRLs checked that were kept until their signer is known.
     ///
     /// Many callers at once share the disk's sync: call it concurrently, or see
     /// [`register_many`](Registry::register_many).
@@ -46,10 +47,19 @@ impl Registry {
     pub async fn register(&self, certificate: &Certificate, annotations: &Annotations) -> Result<Registration> {
         let annotations = annotations.normal();
         let registration = self.register_alone(certificate, &annotations).await?;
-        if certificate.is_ca() {
-            self.resolve(&IssuerRow::resolved_by(certificate)).await?;
-        }
+        self.follow_up(certificate).await?;
         Ok(registration)
+    }
+
+    /// Does what waited for this certificate.
+    async fn follow_up(&self, certificate: &Certificate) -> Result<CheckedLists> {
+        if certificate.is_ca() {
+            return self.resolve(&IssuerRow::resolved_by(certificate)).await;
+        }
+        if certificate.may_sign_lists() {
+            return self.check_kept_lists(certificate.subject().comparison_key(), Uuid::nil()).await;
+        }
+        Ok(CheckedLists::default())
     }
 
     async fn register_alone(&self, certificate: &Certificate, annotations: &Annotations) -> Result<Registration> {

@@ -8,6 +8,7 @@ use uuid::Uuid;
 use super::Registry;
 use super::event::{EventRow, action};
 use super::issuers::IssuerRow;
+use super::revocation_lists::CheckedLists;
 use super::row::damaged;
 use crate::certificate::Certificate;
 use crate::error::{Error, Result};
@@ -24,23 +25,25 @@ struct Unresolved {
 
 impl Registry {
     /// Moves what was registered under an issuer's name alone to the issuer, now that its key is known: certificates
-    /// whose signature verifies, with their revocations, and revocations without certificate that can only be its.
+    /// whose signature verifies, with their revocations, and revocations without certificate that can only be its. Then
+    /// checks the CRLs that were kept for this.
     ///
     /// Works in transactions of at most 500 certificates; each is guarded, so that several may do this at once, and
     /// starting anew goes on where another stopped.
-    pub(super) async fn resolve(&self, issuer: &IssuerRow) -> Result<()> {
+    pub(super) async fn resolve(&self, issuer: &IssuerRow) -> Result<CheckedLists> {
         const SQL: &str = "-- unresolved issuers of a name\n\
             SELECT i.id, i.key_id FROM issuer AS i WHERE i.dn_key = $1 AND i.public_key IS NULL \
               AND (EXISTS (SELECT 1 FROM certificate AS c WHERE c.issuer = i.id) \
                 OR EXISTS (SELECT 1 FROM revocation AS r WHERE r.issuer = i.id))";
         let rows = self.db.fetch_all(SQL, params![issuer.dn_key]).await?;
-        let Some(key) = issuer.public_key.as_deref().and_then(PublicKey::from_spki) else { return Ok(()) };
-        for row in rows {
-            let old = Unresolved { id: row.get(0)?, key_id: row.get(1)? };
-            self.resolve_certificates(&old, issuer, &key).await?;
-            self.resolve_revocations(&old, issuer).await?;
+        if let Some(key) = issuer.public_key.as_deref().and_then(PublicKey::from_spki) {
+            for row in rows {
+                let old = Unresolved { id: row.get(0)?, key_id: row.get(1)? };
+                self.resolve_certificates(&old, issuer, &key).await?;
+                self.resolve_revocations(&old, issuer).await?;
+            }
         }
-        Ok(())
+        self.check_kept_lists(&issuer.dn_key, issuer.id).await
     }
 
     async fn resolve_certificates(&self, old: &Unresolved, new: &IssuerRow, key: &PublicKey) -> Result<()> {
@@ -144,19 +147,26 @@ impl Registry {
 }
 
 const COPY_REVOCATION: &str = "-- copy revocation to its issuer\n\
-    INSERT INTO revocation (issuer, serial, revoked_at, reason, invalidity_date, source, recorded_at, not_after) \
-    SELECT $2, r.serial, r.revoked_at, r.reason, r.invalidity_date, r.source, r.recorded_at, r.not_after \
+    INSERT INTO revocation \
+        (issuer, serial, revoked_at, reason, invalidity_date, source, list, checked, recorded_at, not_after) \
+    SELECT $2, r.serial, r.revoked_at, r.reason, r.invalidity_date, r.source, r.list, r.checked, r.recorded_at, \
+        r.not_after \
     FROM revocation AS r WHERE r.issuer = $1 AND r.serial = $3 \
     ON CONFLICT (issuer, serial) DO NOTHING";
 
-/// Where both have one, a final one beats a hold and keyCompromise any other reason; the earlier date counts.
+/// Where both have one, a checked one beats one that is not. Of the same kind, a final one beats a hold and keyCompromise
+/// any other reason; the earlier date counts.
 const UPGRADE_REVOCATION: &str = "-- merge revocation with its issuer's\n\
-    UPDATE revocation SET \
-        reason = (SELECT o.reason FROM revocation AS o WHERE o.issuer = $1 AND o.serial = $3), \
-        revoked_at = min(revoked_at, (SELECT o.revoked_at FROM revocation AS o WHERE o.issuer = $1 AND o.serial = $3)) \
+    UPDATE revocation SET (reason, revoked_at, list, checked) = (\
+        SELECT o.reason, \
+            CASE WHEN o.checked > revocation.checked THEN o.revoked_at ELSE min(revocation.revoked_at, o.revoked_at) END, \
+            o.list, o.checked \
+        FROM revocation AS o WHERE o.issuer = $1 AND o.serial = $3) \
     WHERE issuer = $2 AND serial = $3 AND EXISTS (\
-        SELECT 1 FROM revocation AS o WHERE o.issuer = $1 AND o.serial = $3 AND o.reason <> revocation.reason \
-          AND (revocation.reason = 6 OR o.reason = 1))";
+        SELECT 1 FROM revocation AS o WHERE o.issuer = $1 AND o.serial = $3 \
+          AND (o.checked > revocation.checked \
+            OR (o.checked = revocation.checked AND o.reason <> revocation.reason \
+              AND (revocation.reason = 6 OR o.reason = 1))))";
 
 /// Unless another certificate with the serial stays behind.
 const DROP_REVOCATION: &str = "-- drop copied revocation\n\

@@ -1,6 +1,6 @@
 //! Recording many revocations, as CRLs and CA databases bring them.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::fmt::Write as _;
 use std::sync::LazyLock;
 
@@ -11,7 +11,7 @@ use uuid::Uuid;
 use super::Registry;
 use super::event::{EventRow, action};
 use super::issuers::{Candidate, IssuerRow};
-use super::revoke::{Current, next_date};
+use super::revoke::{Current, next_state};
 use super::row::reason_of;
 use crate::distinguished_name::DistinguishedName;
 use crate::error::{Error, Result};
@@ -52,6 +52,8 @@ pub struct RecordedRevocations {
     pub lifted: u64,
     /// Known before; nothing was changed.
     pub known: u64,
+    /// Holds, and removals of such, in a CRL that is older than the issuer's newest: a newer one has spoken of them.
+    pub outdated: u64,
 }
 
 impl std::ops::AddAssign for RecordedRevocations {
@@ -60,7 +62,20 @@ impl std::ops::AddAssign for RecordedRevocations {
         self.changed += other.changed;
         self.lifted += other.lifted;
         self.known += other.known;
+        self.outdated += other.outdated;
     }
+}
+
+/// Who says that revocations are.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Said<'a> {
+    pub(super) source: Option<&'a str>,
+    /// The CRL that says so.
+    pub(super) list: Option<[u8; 32]>,
+    /// Whether its signature was checked, or somebody vouches for it.
+    pub(super) checked: bool,
+    /// Whether a newer CRL has spoken: what can be taken back is then not believed.
+    pub(super) stale: bool,
 }
 
 /// A revocation on its way into the database, and what was there.
@@ -91,13 +106,37 @@ impl Registry {
         if self.db.fetch_value::<i64>(SQL, params![issuer]).await?.is_none() {
             return Err(Error::UnknownIssuer { id: issuer });
         }
-        let source = source.and_then(normal_text);
+        self.record_said(issuer, entries, &Said { source, checked: true, ..Said::default() }).await
+    }
+
+    /// Records revocations of an issuer that is there.
+    pub(super) async fn record_said(
+        &self,
+        issuer: Uuid,
+        entries: &[RevocationEntry],
+        said: &Said<'_>,
+    ) -> Result<RecordedRevocations> {
+        let source = said.source.and_then(normal_text);
+        let said = &Said { source: source.as_deref(), ..*said };
         let mut recorded = RecordedRevocations::default();
         for some in entries.chunks(TOGETHER) {
-            let work = |session| self.record_together(session, issuer, some, source.as_deref());
+            let work = |session| self.record_together(session, issuer, some, said);
             recorded += self.db.transaction(work).await?;
         }
         Ok(recorded)
+    }
+
+    /// Which of the serials are those of an issuer's certificates.
+    pub(crate) async fn serials_with_certificate(&self, issuer: Uuid, serials: &[&Serial]) -> Result<HashSet<Vec<u8>>> {
+        static SQL: LazyLock<String> =
+            LazyLock::new(|| with_serials("-- serials with certificate\nSELECT serial FROM certificate"));
+        let mut known = HashSet::new();
+        for some in serials.chunks(LOOKUP) {
+            for row in self.db.fetch_all(&SQL, serial_params(issuer, some.iter().copied())).await? {
+                known.insert(row.get(0)?);
+            }
+        }
+        Ok(known)
     }
 
     /// Makes sure that an issuer of which only the name is known has a row.
@@ -122,26 +161,36 @@ impl Registry {
         mut session: Session,
         issuer: Uuid,
         entries: &[RevocationEntry],
-        source: Option<&str>,
+        said: &Said<'_>,
     ) -> Result<RecordedRevocations> {
         const INSERT: &str = "-- record revocation\n\
-            INSERT INTO revocation (issuer, serial, revoked_at, reason, invalidity_date, source, recorded_at, not_after) \
-            VALUES ($1, $2, $3, $4, $5, $6, $7, \
-                COALESCE((SELECT max(c.not_after) FROM certificate AS c WHERE c.serial = $2 AND c.issuer = $1), $8))";
+            INSERT INTO revocation \
+                (issuer, serial, revoked_at, reason, invalidity_date, source, recorded_at, list, checked, not_after) \
+            VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, \
+                COALESCE((SELECT max(c.not_after) FROM certificate AS c WHERE c.serial = $2 AND c.issuer = $1), $10))";
         const UPDATE: &str = "-- change revocation\n\
-            UPDATE revocation SET revoked_at = $3, reason = $4, invalidity_date = COALESCE($5, invalidity_date) \
+            UPDATE revocation SET revoked_at = $3, reason = $4, source = COALESCE($6, source), list = $7, checked = $8, \
+                invalidity_date = CASE WHEN checked < $8 THEN $5 ELSE COALESCE($5, invalidity_date) END \
             WHERE issuer = $1 AND serial = $2";
         const DELETE: &str = "-- lift recorded hold\nDELETE FROM revocation WHERE issuer = $1 AND serial = $2";
         let mut recorded = RecordedRevocations::default();
         let mut known = current_of(&mut session, issuer, entries).await?;
         let mut changes = Vec::new();
         for entry in entries {
+            if said.stale && matches!(entry.reason, None | Some(RevocationReason::CertificateHold)) {
+                recorded.outdated += 1;
+                continue;
+            }
             let current = known.get(entry.serial.as_bytes()).copied();
             let next = match entry.reason {
                 Some(reason) => {
-                    next_date(current, reason, entry.revoked_at).map(|revoked_at| Some(Current { reason, revoked_at }))
+                    let said = Current { reason, revoked_at: entry.revoked_at, checked: said.checked };
+                    next_state(current, said).map(Some)
                 }
-                None => current.filter(|current| current.reason == RevocationReason::CertificateHold).map(|_| None),
+                None => current
+                    .filter(|current| current.reason == RevocationReason::CertificateHold)
+                    .filter(|current| said.checked >= current.checked)
+                    .map(|_| None),
             };
             let Some(next) = next else {
                 recorded.known += 1;
@@ -171,8 +220,10 @@ impl Registry {
                             next.revoked_at,
                             code,
                             entry.invalidity_date,
-                            source,
+                            said.source,
                             now,
+                            said.list,
+                            said.checked,
                             entry.not_after
                         ],
                     );
@@ -181,7 +232,19 @@ impl Registry {
                 (Some(_), Some(next)) => {
                     recorded.changed += 1;
                     let code = i64::from(next.reason.code());
-                    batch.push(UPDATE, params![issuer, serial, next.revoked_at, code, entry.invalidity_date]);
+                    batch.push(
+                        UPDATE,
+                        params![
+                            issuer,
+                            serial,
+                            next.revoked_at,
+                            code,
+                            entry.invalidity_date,
+                            said.source,
+                            said.list,
+                            said.checked
+                        ],
+                    );
                     action::REVOCATION_CHANGED
                 }
                 (_, None) => {
@@ -209,13 +272,17 @@ type BySerial<T> = HashMap<Vec<u8>, T>;
 
 /// The revocations that an issuer's serials have.
 async fn current_of(session: &mut Session, issuer: Uuid, entries: &[RevocationEntry]) -> Result<BySerial<Current>> {
-    static SQL: LazyLock<String> =
-        LazyLock::new(|| with_serials("-- revocations of serials\nSELECT serial, reason, revoked_at FROM revocation"));
+    static SQL: LazyLock<String> = LazyLock::new(|| {
+        with_serials("-- revocations of serials\nSELECT serial, reason, revoked_at, checked FROM revocation")
+    });
     let mut known = HashMap::new();
     for some in entries.chunks(LOOKUP) {
         let serials = some.iter().map(|entry| &entry.serial);
         for row in session.fetch_all(&SQL, serial_params(issuer, serials)).await? {
-            known.insert(row.get(0)?, Current { reason: reason_of(row.get(1)?)?, revoked_at: row.get(2)? });
+            known.insert(
+                row.get(0)?,
+                Current { reason: reason_of(row.get(1)?)?, revoked_at: row.get(2)?, checked: row.get(3)? },
+            );
         }
     }
     Ok(known)

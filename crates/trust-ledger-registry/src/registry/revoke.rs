@@ -84,6 +84,8 @@ pub enum Lift {
 pub(super) struct Current {
     pub(super) reason: RevocationReason,
     pub(super) revoked_at: OffsetDateTime,
+    /// False while only a CRL says so whose signature could not be checked.
+    pub(super) checked: bool,
 }
 
 /// The certificate that is meant, and its revocation at one moment.
@@ -99,7 +101,8 @@ impl Registry {
     ///
     /// One atomic step: of two calls at once, one revokes and the other learns what the first did. A hold can be made
     /// final and keeps its date (X.509 §9.5.3.1), or takes an earlier one; any reason may become keyCompromise, likewise.
-    /// Every other revocation of what is revoked changes nothing. The revocation is of issuer and serial, so a
+    /// What only a CRL says that could not be checked gives way to this. Every other revocation of what is revoked changes
+    /// nothing. The revocation is of issuer and serial, so a
     /// duplicate serial is revoked with it.
     ///
     /// # Errors
@@ -109,14 +112,15 @@ impl Registry {
     pub async fn revoke(&self, target: &RevocationTarget, request: &RevocationRequest) -> Result<Revoke> {
         // Nothing or everything of this row; changed only from the state that was seen.
         const INSERT: &str = "-- revoke\n\
-            INSERT INTO revocation (issuer, serial, revoked_at, reason, invalidity_date, source, recorded_at, not_after) \
-            SELECT c.issuer, c.serial, $3, $4, $5, $6, $7, \
+            INSERT INTO revocation \
+                (issuer, serial, revoked_at, reason, invalidity_date, source, recorded_at, checked, not_after) \
+            SELECT c.issuer, c.serial, $3, $4, $5, $6, $7, 1, \
                 (SELECT max(o.not_after) FROM certificate AS o WHERE o.serial = c.serial AND o.issuer = c.issuer) \
             FROM certificate AS c WHERE c.id = $1 AND c.issuer = $2 \
             ON CONFLICT (issuer, serial) DO NOTHING";
         const UPDATE: &str = "-- revoke for good\n\
             UPDATE revocation SET revoked_at = $3, reason = $4, invalidity_date = COALESCE($5, invalidity_date), \
-                source = COALESCE($6, source) \
+                source = COALESCE($6, source), list = NULL, checked = 1 \
             WHERE issuer = $1 AND serial = $2 AND reason = $7 AND revoked_at = $8";
         let now = self.now();
         let asked_at = request.revoked_at.unwrap_or(now);
@@ -126,13 +130,13 @@ impl Registry {
         let source = request.source.as_deref().and_then(normal_text);
         for _ in 0..ATTEMPTS {
             let Some(found) = self.find(target).await? else { return Ok(Revoke::NotFound) };
-            let Some(revoked_at) = next_date(found.current, request.reason, asked_at) else {
+            let asked = Current { reason: request.reason, revoked_at: asked_at, checked: true };
+            let Some(next) = next_state(found.current, asked) else {
                 // Without a date there is a revocation that stays.
                 let Some(current) = found.current else { continue };
                 return Ok(Revoke::AlreadyRevoked { since: current.revoked_at, reason: current.reason });
             };
-            let next = Current { reason: request.reason, revoked_at };
-            let code = i64::from(request.reason.code());
+            let (code, revoked_at) = (i64::from(next.reason.code()), next.revoked_at);
             let mut batch = Batch::new();
             self.push_event(&mut batch, &found, Some(next), now);
             match found.current {
@@ -189,7 +193,7 @@ impl Registry {
         macro_rules! find {
             ($condition:literal) => {
                 concat!(
-                    "-- find what to revoke\nSELECT c.id, c.issuer, c.serial, r.reason, r.revoked_at \
+                    "-- find what to revoke\nSELECT c.id, c.issuer, c.serial, r.reason, r.revoked_at, r.checked \
                      FROM certificate AS c LEFT JOIN revocation AS r ON r.issuer = c.issuer AND r.serial = c.serial \
                      WHERE ",
                     $condition,
@@ -206,7 +210,7 @@ impl Registry {
         };
         let Some(row) = self.db.fetch_optional(sql, params).await? else { return Ok(None) };
         let current = match row.get::<Option<i64>>(3)? {
-            Some(code) => Some(Current { reason: reason_of(code)?, revoked_at: row.get(4)? }),
+            Some(code) => Some(Current { reason: reason_of(code)?, revoked_at: row.get(4)?, checked: row.get(5)? }),
             None => None,
         };
         Ok(Some(Found { id: row.get(0)?, issuer: row.get(1)?, serial: serial(&row, 2)?, current }))
@@ -256,19 +260,21 @@ impl Current {
             "serial": serial.to_hex(),
             "revoked_at": timestamp::text(self.revoked_at),
             "reason": self.reason,
+            "checked": self.checked,
         })
         .to_string()
     }
 }
 
-/// The date of a revocation after it is revoked (again); `None` when the current one stays as it is.
-pub(super) fn next_date(
-    current: Option<Current>,
-    reason: RevocationReason,
-    revoked_at: OffsetDateTime,
-) -> Option<OffsetDateTime> {
-    let Some(current) = current else { return Some(revoked_at) };
-    let changes = reason != current.reason
-        && (current.reason == RevocationReason::CertificateHold || reason == RevocationReason::KeyCompromise);
-    changes.then(|| current.revoked_at.min(revoked_at))
+/// A revocation after something more was said of it; `None` when it stays as it is.
+pub(super) fn next_state(current: Option<Current>, said: Current) -> Option<Current> {
+    let Some(current) = current else { return Some(said) };
+    match (current.checked, said.checked) {
+        (true, false) => return None,
+        (false, true) => return Some(said),
+        _ => {}
+    }
+    let changes = said.reason != current.reason
+        && (current.reason == RevocationReason::CertificateHold || said.reason == RevocationReason::KeyCompromise);
+    changes.then(|| Current { revoked_at: current.revoked_at.min(said.revoked_at), ..said })
 }

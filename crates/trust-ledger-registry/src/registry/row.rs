@@ -19,7 +19,7 @@ macro_rules! record_columns {
             "SELECT c.id, c.serial, c.common_name, c.subject, c.issuer_name, c.issuer, c.names, c.not_before, c.not_after, \
              c.revoked, c.category, c.key_algorithm, c.key_bits, c.signature_algorithm, c.is_ca, c.fingerprint, \
              r.revoked_at, r.reason, c.source, c.owner, c.tags, c.note, c.weak, c.duplicate_serial, c.key_reused, \
-             c.registered_at, c.files, \
+             c.registered_at, c.files, r.checked, \
              (SELECT o.id FROM certificate AS o WHERE ", crate::registry::row::is_replaced!(), " \
               ORDER BY o.not_before DESC, o.id DESC LIMIT 1) AS replaced_by\n"
         )
@@ -92,7 +92,8 @@ pub(super) fn record(row: &Row, now: OffsetDateTime) -> Result<Record> {
         findings: Finding::from_columns(row.get(22)?, row.get(23)?, row.get(24)?),
         registered_at: row.get(25)?,
         files: row.get(26)?,
-        replaced_by: row.get(27)?,
+        revocation_checked: row.get(27)?,
+        replaced_by: row.get(28)?,
     })
 }
 

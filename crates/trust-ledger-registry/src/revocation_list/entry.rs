@@ -3,7 +3,7 @@
 use time::OffsetDateTime;
 
 use super::RevocationListError;
-use crate::certificate::extensions;
+use crate::certificate::{directory_name, extensions};
 use crate::der::{DerError, Element, Reader, tag, time as der_time};
 use crate::distinguished_name::DistinguishedName;
 use crate::revocation_reason::RevocationReason;
@@ -126,13 +126,6 @@ fn read_reason(value: &[u8]) -> EntryReason {
 
 /// The directoryName among the GeneralNames of a certificateIssuer (RFC 5280 §5.3.3).
 fn read_issuer(value: &[u8], entry: &Element<'_>) -> Result<DistinguishedName, DerError> {
-    const DIRECTORY_NAME: u8 = 0xa4;
-    let invalid = || entry.invalid("certificateIssuer");
-    let mut names = Reader::new(value).expect(tag::SEQUENCE, "GeneralNames").map_err(|_| invalid())?.reader();
-    while let Some(name) = names.next().map_err(|_| invalid())? {
-        if name.tag == DIRECTORY_NAME {
-            return DistinguishedName::from_der(name.content).map_err(|_| invalid());
-        }
-    }
-    Err(invalid())
+    let names = Reader::new(value).expect(tag::SEQUENCE, "GeneralNames").ok();
+    names.and_then(|names| directory_name(names.reader())).ok_or_else(|| entry.invalid("certificateIssuer"))
 }

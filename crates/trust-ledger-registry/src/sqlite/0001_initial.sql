@@ -85,6 +85,11 @@ CREATE TABLE certificate (
     note TEXT,
     -- UUID of the files stored for it, if any.
     files BLOB,
+    -- issuer.dn_key of the subject when the certificate's key may sign CRLs: a CA's, or one with keyUsage cRLSign.
+    list_signer BLOB,
+    -- issuer.dn_key of the cRLIssuer that its CRLDistributionPoints name (RFC 5280 section 4.2.1.13): whom the issuer
+    -- lets revoke it; NULL when they name none.
+    list_delegate BLOB,
     -- When it was registered.
     registered_at INTEGER NOT NULL,
     -- Copy of the revocation's state, kept by triggers: 0 not revoked, 1 on hold, 2 revoked.
@@ -119,6 +124,12 @@ CREATE INDEX certificate_source ON certificate (source, id) WHERE source IS NOT 
 
 -- step: certificates by stored files
 CREATE INDEX certificate_files ON certificate (files) WHERE files IS NOT NULL;
+
+-- step: certificates whose keys may sign CRLs
+CREATE INDEX certificate_list_signer ON certificate (list_signer, issuer) WHERE list_signer IS NOT NULL;
+
+-- step: certificates whose CRLs another signs
+CREATE INDEX certificate_list_delegate ON certificate (list_delegate, issuer) WHERE list_delegate IS NOT NULL;
 
 -- step: certificates by end of validity
 CREATE INDEX certificate_expiry ON certificate (lapsed, not_after, revoked, id);
@@ -178,12 +189,22 @@ CREATE TABLE revocation (
     invalidity_date INTEGER,
     -- Where the revocation came from, as the caller names it.
     source TEXT,
+    -- The CRL that says so, SHA-256 of its DER; NULL when a caller or a CA's database does.
+    list BLOB,
+    -- 0 while only a CRL says so whose signature could not be checked.
+    checked INTEGER NOT NULL,
     -- When this ledger first recorded it.
     recorded_at INTEGER NOT NULL,
     -- The certificate's notAfter when one was ever known: what says when a CRL may drop the entry.
     not_after INTEGER,
     PRIMARY KEY (issuer, serial)
 ) STRICT, WITHOUT ROWID;
+
+-- step: revocations that nobody vouches for, by their CRL
+CREATE INDEX revocation_unchecked ON revocation (list) WHERE checked = 0;
+
+-- step: holds that a CRL set
+CREATE INDEX revocation_hold ON revocation (issuer) WHERE reason = 6 AND list IS NOT NULL;
 
 -- step: revocation lists
 CREATE TABLE revocation_list (
@@ -195,10 +216,27 @@ CREATE TABLE revocation_list (
     number BLOB,
     -- thisUpdate.
     this_update INTEGER NOT NULL,
-    -- When it was recorded whole.
+    -- Its issuingDistributionPoint (RFC 5280 section 5.2.5), DER; NULL when it has none. Only lists that have the same
+    -- follow each other: the parts of a CRL say nothing about each other's certificates.
+    scope BLOB,
+    -- Where it came from, as the caller names it.
+    source TEXT NOT NULL,
+    -- 0 while its signature could not be checked.
+    checked INTEGER NOT NULL,
+    -- 0 when it has entries for issuers who had not delegated them: importing it again looks at these anew.
+    whole INTEGER NOT NULL,
+    -- The CRL while its signature could not be checked, DER; NULL when it is too large to keep.
+    der BLOB,
+    -- When it was recorded to its last entry.
     recorded_at INTEGER NOT NULL,
     PRIMARY KEY (fingerprint, issuer)
-) STRICT, WITHOUT ROWID;
+) STRICT;
+
+-- step: revocation lists in their order
+CREATE INDEX revocation_list_order ON revocation_list (issuer, this_update);
+
+-- step: revocation lists kept until they can be checked
+CREATE INDEX revocation_list_kept ON revocation_list (issuer) WHERE der IS NOT NULL;
 
 -- step: events
 CREATE TABLE event (

@@ -298,3 +298,26 @@ async fn replaced_and_revoked_certificates_do_not_expire_unless_asked_for() {
     let one = Expiring { limit: 1, ..all };
     assert_eq!(ids(&registry.expiring(&one).await.unwrap()), [replaced]);
 }
+
+#[tokio::test]
+async fn what_expires_goes_on_after_the_last_of_a_page_and_can_be_counted() {
+    let registry = ledger().await;
+    let ca = Ca::new("CA");
+    for number in 0..5 {
+        // Two of one moment: the order of ids tells them apart.
+        let until = NOW + Duration::days(1 + number / 2);
+        add(&registry, &ca.issue(&Leaf::new(&format!("{number}.example")).valid(NOW - Duration::days(50), until)))
+            .await;
+    }
+    let mut question = Expiring { within: Some(StdDuration::from_secs(86_400 * 9)), ..Expiring::default() };
+    let all = ids(&registry.expiring(&question).await.unwrap());
+    assert_eq!((all.len(), registry.count_expiring(&question).await.unwrap()), (5, 5));
+    question.limit = 1;
+    assert_eq!(registry.count_expiring(&question).await.unwrap(), 5, "a limit is of the list");
+    let mut walked = Vec::new();
+    while let Some(record) = registry.expiring(&question).await.unwrap().pop() {
+        question.after = Some((record.not_after, record.id));
+        walked.push(record.id);
+    }
+    assert_eq!(walked, all);
+}

@@ -11,4 +11,5 @@ mod lookup;
 mod openssl_agrees;
 mod registration;
 mod revocation;
+mod revocation_lists;
 mod support;

@@ -50,6 +50,7 @@ async fn a_record_holds_every_field_in_its_fixed_order() {
         "fingerprint_sha256",
         "revoked_at",
         "revocation_reason",
+        "revocation_checked",
         "source",
         "owner",
         "tags",

@@ -1,6 +1,6 @@
 //! Certificates for tests, made and signed by OpenSSL, and a ledger whose clock stands still.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use openssl::asn1::{Asn1Integer, Asn1Object, Asn1OctetString, Asn1Time};
 use openssl::bn::BigNum;
@@ -9,12 +9,12 @@ use openssl::hash::MessageDigest;
 use openssl::nid::Nid;
 use openssl::pkey::{PKey, Private};
 use openssl::x509::extension::{
-    AuthorityKeyIdentifier, BasicConstraints, ExtendedKeyUsage, SubjectAlternativeName, SubjectKeyIdentifier,
+    AuthorityKeyIdentifier, BasicConstraints, ExtendedKeyUsage, KeyUsage, SubjectAlternativeName, SubjectKeyIdentifier,
 };
 use openssl::x509::{X509, X509Builder, X509Extension, X509NameBuilder};
 use time::macros::datetime;
 use time::{Duration, OffsetDateTime};
-use trust_ledger_registry::{Annotations, Certificate, Record, Registry};
+use trust_ledger_registry::{Annotations, Certificate, ImportInput, ImportOptions, ImportSummary, Record, Registry};
 use uuid::Uuid;
 
 /// The time at which the tests' ledgers live.
@@ -79,6 +79,8 @@ pub(crate) struct Leaf {
     until: OffsetDateTime,
     key: Option<PKey<Private>>,
     is_ca: bool,
+    signs_lists: bool,
+    list_delegate: Option<Vec<u8>>,
     is_precertificate: bool,
     with_authority_key_id: bool,
     digest: MessageDigest,
@@ -100,6 +102,8 @@ impl Leaf {
             until: NOW + Duration::days(90),
             key: None,
             is_ca: false,
+            signs_lists: false,
+            list_delegate: None,
             is_precertificate: false,
             with_authority_key_id: true,
             digest: MessageDigest::sha256(),
@@ -132,6 +136,18 @@ impl Leaf {
 
     pub(crate) fn ca(mut self) -> Leaf {
         self.is_ca = true;
+        self
+    }
+
+    /// With keyUsage cRLSign.
+    pub(crate) fn signs_lists(mut self) -> Leaf {
+        self.signs_lists = true;
+        self
+    }
+
+    /// With a CRL distribution point whose cRLIssuer is this one's subject.
+    pub(crate) fn delegates_to(mut self, other: &X509) -> Leaf {
+        self.list_delegate = Some(other.subject_name().to_der().unwrap());
         self
     }
 
@@ -190,6 +206,15 @@ impl Leaf {
                 extensions.push(names.build(&context).unwrap());
             }
         }
+        if self.signs_lists {
+            extensions.push(KeyUsage::new().critical().crl_sign().build().unwrap());
+        }
+        if let Some(name) = &self.list_delegate {
+            let points = Asn1Object::from_str("2.5.29.31").unwrap();
+            let point = tlv(0x30, &tlv(0x30, &tlv(0xa2, &tlv(0xa4, name))));
+            let points_value = Asn1OctetString::new_from_bytes(&point).unwrap();
+            extensions.push(X509Extension::new_from_der(&points, false, &points_value).unwrap());
+        }
         if self.is_precertificate {
             let poison = Asn1Object::from_str("1.3.6.1.4.1.11129.2.4.3").unwrap();
             let null = Asn1OctetString::new_from_bytes(&[5, 0]).unwrap();
@@ -211,4 +236,30 @@ pub(crate) async fn add(registry: &Registry, certificate: &Certificate) -> Uuid 
 /// The record, which must be there.
 pub(crate) async fn get(registry: &Registry, id: Uuid) -> Record {
     registry.get(id).await.unwrap().expect("the record is there")
+}
+
+/// DER by hand: a SEQUENCE, or anything with this tag.
+pub(crate) fn tlv(tag: u8, content: &[u8]) -> Vec<u8> {
+    let mut der = vec![tag];
+    match content.len() {
+        length @ 0..128 => der.push(u8::try_from(length).unwrap()),
+        length => {
+            der.push(0x84);
+            der.extend(u32::try_from(length).unwrap().to_be_bytes());
+        }
+    }
+    der.extend(content);
+    der
+}
+
+pub(crate) async fn import(registry: &Registry, path: &Path) -> ImportSummary {
+    import_with(registry, path, &ImportOptions::default()).await
+}
+
+pub(crate) async fn import_with(registry: &Registry, path: &Path, options: &ImportOptions) -> ImportSummary {
+    registry.import(vec![ImportInput::Path(path.to_owned())], options, &mut |_| {}).await.unwrap()
+}
+
+pub(crate) fn pem(certificate: &Certificate) -> Vec<u8> {
+    X509::from_der(certificate.der()).unwrap().to_pem().unwrap()
 }

@@ -15,7 +15,7 @@ use crate::selection::{self, Names};
 #[derive(Args, Debug)]
 #[command(group = ArgGroup::new("changes").required(true).multiple(true))]
 #[command(after_help = "Examples:
-  trust-ledger annotate 0198c2f5-5d0e-7000-8000-0123456789ab --owner web --tag +prod --tag -test
+  trust-ledger annotate 0x1a2b --owner web --tag +prod --tag -test
   trust-ledger annotate ./server.pem --note 'renewed by hand, see ticket 7'
   trust-ledger annotate 0x1a2b --owner ''       remove the owner")]
 pub(crate) struct Arguments {

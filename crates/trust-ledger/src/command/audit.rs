@@ -1,6 +1,7 @@
 //! `audit`: who changed what, and when.
 
 use clap::Args;
+use clap::builder::PossibleValuesParser;
 use std::io::Write;
 use time::OffsetDateTime;
 use uuid::Uuid;
@@ -8,8 +9,7 @@ use uuid::Uuid;
 use trust_ledger_registry::{Event, EventFilter, Page, Registry};
 
 use crate::failure::{Exit, Result};
-use crate::output::escape::for_terminal;
-use crate::output::record::{csv_failed, csv_writer};
+use crate::output::record::{csv_failed, csv_text, csv_writer};
 use crate::output::table::{Cell, Column, Table};
 use crate::output::time::{When, moment, rfc3339};
 use crate::output::{Output, json, number::grouped};
@@ -25,18 +25,17 @@ const AT_ONCE: u32 = 1_000;
 #[derive(Args, Debug)]
 #[command(after_help = "Examples:
   trust-ledger audit --since 7d
-  trust-ledger audit --of ./server.pem                          what was done to one certificate
+  trust-ledger audit --of ./server.pem         what was done to one certificate
   trust-ledger audit --action revocation.recorded --json
 
-Actions: certificate.registered, certificate.annotated, certificate.deleted, revocation.recorded, revocation.changed, \
-revocation.lifted, issuer.resolved. Before and after each change are in --json and --csv.")]
+Before and after each change are in --json and --csv.")]
 pub(crate) struct Arguments {
     /// Of this certificate (as in `show`), or of this issuer's or deleted certificate's id
     #[arg(long, value_name = "CERTIFICATE|ID")]
     of: Option<String>,
 
     /// Of this kind, such as certificate.deleted
-    #[arg(long, value_name = "ACTION")]
+    #[arg(long, value_name = "ACTION", value_parser = PossibleValuesParser::new(Event::ACTIONS))]
     action: Option<String>,
 
     /// By this user; --actor is who runs this command
@@ -52,7 +51,7 @@ pub(crate) struct Arguments {
     until: Option<When>,
 
     /// Most events to list; default 100 for a table, all for JSON and CSV
-    #[arg(long, value_name = "N", conflicts_with = "all")]
+    #[arg(long, value_name = "N", conflicts_with = "all", value_parser = clap::value_parser!(u64).range(1..))]
     limit: Option<u64>,
 
     /// List all that match
@@ -182,7 +181,7 @@ fn csv_fields(event: &Event) -> [String; 7] {
         json(&event.before),
         json(&event.after),
     ]
-    .map(|field| for_terminal(&field).into_owned())
+    .map(|field| csv_text(&field))
 }
 
 fn table(events: &[Event]) -> Table {

@@ -2,11 +2,13 @@
 
 use clap::Args;
 use serde::Serialize;
+use unicode_width::{UnicodeWidthChar, UnicodeWidthStr};
 
 use crate::cli::Global;
 use crate::failure::{Exit, Result};
 use crate::ledger;
 use crate::output::Output;
+use crate::output::escape::for_terminal;
 use crate::output::table::{Cell, Column, Table, Tone};
 use crate::settings::{Key, Place, Settings};
 
@@ -18,6 +20,9 @@ use crate::settings::{Key, Place, Settings};
 
 Stops at the first step that fails, with exit code 1. Nothing is created or changed.")]
 pub(crate) struct Arguments {}
+
+/// Columns that the table needs beside what was found: `connection  failed  12345.6  `.
+const BESIDE: usize = 29;
 
 #[derive(Serialize)]
 struct Report {
@@ -56,20 +61,46 @@ pub(crate) async fn run(global: &Global, output: &Output) -> Result<Exit> {
         output.object(&Report { ok, steps })?;
     } else {
         let mut table =
-            Table::new([Column::new("STEP"), Column::new(""), Column::new("FOUND"), Column::new("MS").right()]);
+            Table::new([Column::new("STEP"), Column::new(""), Column::new("MS").right(), Column::new("FOUND")]);
+        // Nothing is cut here, since the end of an error says what to do: it goes on below.
+        let room = output.width().map_or(usize::MAX, |width| width.saturating_sub(BESIDE).max(20));
         for step in &steps {
             let (word, tone) = if step.ok { ("ok", Tone::Good) } else { ("failed", Tone::Bad) };
-            table.row([
-                Cell::from(step.name),
-                Cell::toned(word, tone),
-                Cell::from(&step.message),
-                Cell::from(format!("{:.1}", step.took_ms)),
-            ]);
+            let took = format!("{:.1}", step.took_ms);
+            let mut found = wrapped(&for_terminal(&step.message), room).into_iter();
+            let first = found.next().unwrap_or_default();
+            table.row([Cell::from(step.name), Cell::toned(word, tone), Cell::from(took), Cell::from(first)]);
+            for more in found {
+                table.row([Cell::default(), Cell::default(), Cell::default(), Cell::from(more)]);
+            }
         }
-        // Nothing is cut here: the end of an error says what to do.
         output.text(&table.render(None, output.is_coloured()))?;
     }
     Ok(if ok { Exit::Done } else { Exit::Failed })
+}
+
+/// The text in lines of at most so many columns, broken between words; a longer word is broken where it has to be.
+fn wrapped(text: &str, width: usize) -> Vec<String> {
+    let mut lines: Vec<String> = Vec::new();
+    for word in text.split(' ') {
+        let mut pieces = vec![String::new()];
+        for character in word.chars() {
+            if pieces.last().is_some_and(|piece| piece.width() + character.width().unwrap_or(0) > width) {
+                pieces.push(String::new());
+            }
+            pieces.iter_mut().last().into_iter().for_each(|piece| piece.push(character));
+        }
+        for (position, piece) in pieces.into_iter().enumerate() {
+            match lines.last_mut() {
+                Some(line) if position == 0 && line.width() + 1 + piece.width() <= width => {
+                    line.push(' ');
+                    line.push_str(&piece);
+                }
+                _ => lines.push(piece),
+            }
+        }
+    }
+    lines
 }
 
 fn describe_settings(settings: &Settings) -> String {

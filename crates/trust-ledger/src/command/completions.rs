@@ -10,7 +10,7 @@ use crate::output::Output;
 /// Write completions for a shell
 #[derive(Args, Debug)]
 #[command(after_help = "Examples:
-  trust-ledger completions bash > ~/.local/share/bash-completion/completions/trust-ledger
+  trust-ledger completions bash > ~/.bash_completion.d/trust-ledger
   trust-ledger completions zsh > \"${fpath[1]}/_trust-ledger\"")]
 pub(crate) struct Arguments {
     /// The shell

@@ -78,20 +78,25 @@ async fn write_json(mut entries: CrlEntries<'_>, output: &Output) -> Result<()> 
 }
 
 async fn write_csv(mut entries: CrlEntries<'_>, output: &Output) -> Result<()> {
-    let mut writer = csv_writer(output.stdout(), &["serial", "revoked_at", "reason", "invalidity_date"])?;
+    let mut writer = csv_writer(output.stdout(), &["serial", "revoked_at", "reason", "invalidity_date", "checked"])?;
     while let Some(entry) = entries.next().await {
         let entry = entry?;
         let invalidity_date = entry.invalidity_date.map(rfc3339).unwrap_or_default();
         writer
-            .write_record([entry.serial.to_hex(), rfc3339(entry.revoked_at), entry.reason.to_string(), invalidity_date])
+            .write_record([
+                entry.serial.to_hex(),
+                rfc3339(entry.revoked_at),
+                entry.reason.to_string(),
+                invalidity_date,
+                entry.checked.to_string(),
+            ])
             .map_err(csv_failed)?;
     }
     Ok(writer.flush()?)
 }
 
 async fn write_table(mut entries: CrlEntries<'_>, output: &Output) -> Result<()> {
-    let columns =
-        [Column::new("SERIAL"), Column::new("REVOKED AT"), Column::new("REASON"), Column::new("INVALID SINCE")];
+    let columns = ["SERIAL", "REVOKED AT", "REASON", "INVALID SINCE", "CHECKED"].map(Column::new);
     let mut table = Table::new(columns);
     let (mut waiting, mut is_first) = (0, true);
     loop {
@@ -103,6 +108,8 @@ async fn write_table(mut entries: CrlEntries<'_>, output: &Output) -> Result<()>
                 Cell::from(moment(entry.revoked_at)),
                 Cell::from(entry.reason.as_str()),
                 Cell::from(entry.invalidity_date.map(moment).unwrap_or_default()),
+                // Left out with its title where there is nothing to warn of.
+                Cell::from(if entry.checked { "" } else { "no: the CRL's issuer is unknown" }),
             ]);
             waiting += 1;
         }

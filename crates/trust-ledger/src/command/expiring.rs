@@ -1,20 +1,24 @@
 //! `expiring`: what has to be renewed.
 
+use std::io::Write;
 use std::time::Duration;
 
 use clap::Args;
 use time::OffsetDateTime;
 
-use trust_ledger_registry::{Expiring, Filter, MAX_PAGE, Record, Registry, Status};
+use trust_ledger_registry::{Expiring, Filter, Record, Registry, Status};
 
 use crate::failure::{Exit, Failure, Result};
-use crate::output::Output;
 use crate::output::escape::for_terminal;
 use crate::output::number::{counted, grouped};
 use crate::output::record::{CSV_TITLES, common_name_of, csv_failed, csv_fields, csv_writer};
 use crate::output::table::{Cell, Column, Table, Tone};
 use crate::output::time::{date, distance, parse_span, span};
+use crate::output::{Output, json};
 use crate::pages::Pages;
+
+/// Certificates that are read at once, and put into one table.
+const AT_ONCE: u32 = 5_000;
 
 /// Less than this is left: time to hurry.
 const SOON: time::Duration = time::Duration::days(7);
@@ -22,7 +26,7 @@ const SOON: time::Duration = time::Duration::days(7);
 /// List certificates that expire soon, soonest first
 #[derive(Args, Debug)]
 #[command(after_help = "Examples:
-  trust-ledger expiring                        what should have been renewed by now
+  trust-ledger expiring                        what should be renewed by now
   trust-ledger expiring --within 30d --fail    exit code 4 if there is any
   trust-ledger expiring --nagios --warn 30d --crit 7d
 
@@ -31,16 +35,16 @@ have been replaced by a newer one of the same issuer, category and names are lef
 --nagios also counts as critical what expired unreplaced within the time of --crit, and exits 0, 1, 2 or 3 (unknown).")]
 pub(crate) struct Arguments {
     /// Those that expire within this time, such as 30d or 12h
-    #[arg(long, value_name = "DURATION", value_parser = parse_span)]
+    #[arg(long, value_name = "DURATION", value_parser = parse_some_span)]
     within: Option<Duration>,
 
     /// Also those that have been replaced
     #[arg(long)]
     all: bool,
 
-    /// Most certificates to list; default and most 10,000
-    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=i64::from(MAX_PAGE)))]
-    limit: Option<u32>,
+    /// Most certificates to list; by default all
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
+    limit: Option<u64>,
 
     /// Exit with 4 if there is any
     #[arg(long)]
@@ -55,11 +59,11 @@ pub(crate) struct Arguments {
     nagios: bool,
 
     /// Warning when less is left
-    #[arg(long, value_name = "DURATION", value_parser = parse_span, default_value = "30d", requires = "nagios")]
+    #[arg(long, value_name = "DURATION", value_parser = parse_some_span, default_value = "30d", requires = "nagios")]
     warn: Duration,
 
     /// Critical when less is left
-    #[arg(long, value_name = "DURATION", value_parser = parse_span, default_value = "7d", requires = "nagios")]
+    #[arg(long, value_name = "DURATION", value_parser = parse_some_span, default_value = "7d", requires = "nagios")]
     crit: Duration,
 }
 
@@ -74,28 +78,82 @@ pub(crate) async fn run(registry: &Registry, output: &Output, arguments: &Argume
     if arguments.nagios {
         return plugin(registry, output, arguments).await;
     }
-    let limit = arguments.limit.unwrap_or(MAX_PAGE);
-    let records = registry.expiring(&Expiring { within: arguments.within, all: arguments.all, limit }).await?;
+    let question = Expiring { within: arguments.within, all: arguments.all, ..Expiring::default() };
+    let mut soonest = Soonest { registry, question: question.clone(), left: arguments.limit, ended: false };
+    let mut shown = 0;
     if arguments.csv {
         let mut writer = csv_writer(output.stdout(), &CSV_TITLES)?;
-        for record in &records {
-            writer.write_record(csv_fields(record)).map_err(csv_failed)?;
+        while let Some(records) = soonest.next().await? {
+            for record in &records {
+                writer.write_record(csv_fields(record)).map_err(csv_failed)?;
+            }
+            shown += records.len() as u64;
         }
         writer.flush()?;
     } else if output.is_json() {
-        output.array(&records)?;
-    } else if records.is_empty() {
-        output.note(&match arguments.within {
-            Some(within) => format!("nothing expires within {}", span(within)),
-            None => "nothing expires soon".to_owned(),
-        });
+        let mut out = output.stdout();
+        let mut array = json::Array::begin(&mut out)?;
+        while let Some(records) = soonest.next().await? {
+            for record in &records {
+                array.element(&mut out, record)?;
+            }
+            shown += records.len() as u64;
+        }
+        array.end(&mut out)?;
+        out.flush()?;
     } else {
-        output.table(&table(&records))?;
+        while let Some(records) = soonest.next().await?.filter(|records| !records.is_empty()) {
+            let table = table(&records).render(output.width(), output.is_coloured());
+            output.text(if shown == 0 { &table } else { table.split_once('\n').map_or("", |(_, rows)| rows) })?;
+            shown += records.len() as u64;
+        }
+        if shown == 0 {
+            output.note(&match arguments.within {
+                Some(within) => format!("nothing expires within {}", span(within)),
+                None => "nothing expires soon".to_owned(),
+            });
+        }
     }
-    if records.len() == limit as usize {
-        output.note(&format!("the first {} are listed; there may be more", grouped(u64::from(limit))));
+    if arguments.limit == Some(shown) {
+        let total = registry.count_expiring(&question).await?;
+        if total > shown {
+            output.note(&format!("{} of {}", grouped(shown), grouped(total)));
+        }
     }
-    Ok(if arguments.fail && !records.is_empty() { Exit::Problems } else { Exit::Done })
+    Ok(if arguments.fail && shown > 0 { Exit::Problems } else { Exit::Done })
+}
+
+/// A walk through what expires, soonest first.
+struct Soonest<'a> {
+    registry: &'a Registry,
+    question: Expiring,
+    /// Records that may still come; `None` for all.
+    left: Option<u64>,
+    ended: bool,
+}
+
+impl Soonest<'_> {
+    /// The next records; `None` after the last.
+    async fn next(&mut self) -> Result<Option<Vec<Record>>> {
+        if self.ended {
+            return Ok(None);
+        }
+        let limit = self.left.map_or(AT_ONCE, |left| u32::try_from(left).unwrap_or(AT_ONCE).min(AT_ONCE));
+        self.question.limit = limit;
+        let records = self.registry.expiring(&self.question).await?;
+        self.left = self.left.map(|left| left.saturating_sub(records.len() as u64));
+        self.question.after = records.last().map(|last| (last.not_after, last.id));
+        self.ended = records.len() < limit as usize || self.left == Some(0);
+        Ok(Some(records))
+    }
+}
+
+/// A duration of some length: within none, nothing can expire.
+fn parse_some_span(text: &str) -> std::result::Result<Duration, String> {
+    match parse_span(text)? {
+        Duration::ZERO => Err(format!("{text:?} is no time at all; 1h is the least")),
+        span => Ok(span),
+    }
 }
 
 fn table(records: &[Record]) -> Table {
@@ -128,7 +186,7 @@ async fn plugin(registry: &Registry, output: &Output, arguments: &Arguments) -> 
     if crit > warn {
         return Err(Failure::usage("--crit is longer than --warn, so nothing would ever be a warning"));
     }
-    let within = |within| Expiring { within: Some(within), all: arguments.all, limit: MAX_PAGE };
+    let within = |within| Expiring { within: Some(within), all: arguments.all, ..Expiring::default() };
     let warning = registry.expiring(&within(warn)).await?;
     let critical = registry.expiring(&within(crit)).await?;
     let expired = lately_expired(registry, arguments).await?;

@@ -25,7 +25,7 @@ const PEM_LINE: usize = 64;
 #[command(after_help = "Examples:
   trust-ledger export www.example.com --status valid     PEM on standard output
   trust-ledger export --category ca --output roots.pem   a bundle of all CAs
-  trust-ledger export --id 0198c2f5-5d0e-7000-8000-0123456789ab --der --output ca.der")]
+  trust-ledger export 'Example CA' --category ca --der --output ca.der")]
 pub(crate) struct Arguments {
     #[command(flatten)]
     filter: FilterArguments,

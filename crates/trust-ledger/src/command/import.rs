@@ -10,7 +10,7 @@ use trust_ledger_registry::{Annotations, Category, ImportInput, ImportOptions, I
 
 use crate::failure::{Exit, Failure, Result};
 use crate::output::escape::for_terminal;
-use crate::output::number::{counted, grouped};
+use crate::output::number::{counted, grouped, plural};
 use crate::output::{Output, say};
 use crate::selection::issuer_id;
 
@@ -20,10 +20,10 @@ const LISTED: usize = 20;
 /// Record certificates and revocations found in files, folders or a stream
 #[derive(Args, Debug)]
 #[command(after_help = "Examples:
-  trust-ledger import /etc/ssl/certs                          what this machine trusts
-  trust-ledger import --owner web --tag prod certs/ ca.crl    with CRLs
+  trust-ledger import /etc/ssl/certs            what this machine trusts
+  trust-ledger import --owner web --tag prod certs/ ca.crl
   kubectl get secrets -A -o json | trust-ledger import --source k8s -
-  trust-ledger import /etc/easy-rsa/pki                       with its index.txt
+  trust-ledger import /etc/easy-rsa/pki         with its CRL and index.txt
 
 Reads PEM (also within other text), DER, PKCS#7, CRLs, index.txt of openssl and easy-rsa, JSON and NDJSON with \
 certificates anywhere in it. Private keys are passed over, never stored or shown. Importing again changes nothing. \
@@ -56,6 +56,7 @@ pub(crate) struct Arguments {
 
 pub(crate) async fn run(registry: &Registry, output: &Output, arguments: Arguments) -> Result<Exit> {
     let inputs = inputs(&arguments.paths)?;
+    let annotates = arguments.owner.is_some() || !arguments.tag.is_empty() || arguments.category.is_some();
     let options = ImportOptions {
         annotations: Annotations {
             source: arguments.source,
@@ -71,7 +72,7 @@ pub(crate) async fn run(registry: &Registry, output: &Output, arguments: Argumen
     };
     let progress = output.progress_of_bytes();
     let mut committed = 0;
-    let summary = registry
+    let outcome = registry
         .import(inputs, &options, &mut |so_far| {
             let certificates = so_far.new + so_far.known;
             progress.set(so_far.bytes_read, so_far.bytes_total);
@@ -82,10 +83,17 @@ pub(crate) async fn run(registry: &Registry, output: &Output, arguments: Argumen
             }
             committed = certificates;
         })
-        .await?;
+        .await;
     drop(progress);
-    report(output, &summary)?;
-    Ok(if summary.refused_count > 0 { Exit::Problems } else { Exit::Done })
+    let summary = match &outcome {
+        Ok(summary) => summary,
+        Err(stopped) => &*stopped.summary,
+    };
+    // What went in before a full disk stays, so it is told as well.
+    report(output, summary, annotates)?;
+    let summary = outcome?;
+    let has_problems = summary.refused_count > 0 || !summary.lists_dropped.is_empty();
+    Ok(if has_problems { Exit::Problems } else { Exit::Done })
 }
 
 /// All paths are looked at before the first is read: a slip in the last leaves the ledger as it is.
@@ -108,36 +116,57 @@ fn inputs(paths: &[PathBuf]) -> Result<Vec<ImportInput>> {
         .collect()
 }
 
-fn report(output: &Output, summary: &ImportSummary) -> Result<()> {
+fn report(output: &Output, summary: &ImportSummary, annotates: bool) -> Result<()> {
     for refusal in summary.refused.iter().take(LISTED) {
         say(&format!("refused: {}: {}", for_terminal(&refusal.position), for_terminal(&refusal.reason)));
     }
     if summary.refused_count > LISTED as u64 {
         say(&format!("refused: {} more", grouped(summary.refused_count - LISTED as u64)));
     }
+    for source in summary.lists_dropped.iter().take(LISTED) {
+        say(&format!(
+            "dropped: {}: a CRL recorded before its issuer was known, who turns out not to have signed it",
+            for_terminal(source)
+        ));
+    }
     for position in summary.unchecked.iter().take(LISTED) {
+        let later = if summary.unchecked_not_kept.contains(position) {
+            "it is too large to be kept, so import it again when its issuer is"
+        } else {
+            "it is kept and checked when its issuer is"
+        };
         output.note(&format!(
-            "not checked: {}: the CRL's signature; its issuer's certificate is not in the ledger, or its key cannot be used",
+            "not checked: {}: the CRL's signature; its issuer's certificate is not in the ledger, or its key cannot be \
+             used; {later}",
             for_terminal(position)
         ));
     }
     if output.is_json() {
         return output.object(summary);
     }
-    output.text(&describe(summary))
+    output.text(&describe(summary, annotates))
 }
 
 /// The summary: what there is none of is left out, but for certificates and refusals, which are always asked about.
-fn describe(summary: &ImportSummary) -> String {
-    let mut lines = vec![(summary.new, "new".to_owned()), (summary.known, "already known, or found twice".to_owned())];
+fn describe(summary: &ImportSummary, annotates: bool) -> String {
+    let known = if annotates && summary.known > 0 {
+        "already known, or found twice; they keep their owner, tags and category (trust-ledger annotate changes them)"
+    } else {
+        "already known, or found twice"
+    };
+    let mut lines = vec![(summary.new, "new".to_owned()), (summary.known, known.to_owned())];
     let mut optional = |count: u64, what: String| {
         if count > 0 {
             lines.push((count, what));
         }
     };
-    optional(summary.revocations, "revocations recorded".to_owned());
-    optional(summary.revocations_known, "revocations already known".to_owned());
-    optional(summary.holds_lifted, "holds lifted".to_owned());
+    let mut nouns = |count: u64, noun: &str, what: &str| optional(count, format!("{} {what}", plural(count, noun)));
+    nouns(summary.revocations, "revocation", "recorded");
+    nouns(summary.revocations_known, "revocation", "already known");
+    nouns(summary.revocations_outdated, "hold", "passed over: a newer CRL has spoken");
+    nouns(summary.holds_lifted, "hold", "lifted");
+    nouns(summary.lists_checked, "CRL", "of an earlier import checked now that its issuer is known");
+    nouns(summary.lists_dropped.len() as u64, "CRL", "of an earlier import dropped");
     for (kind, count) in &summary.skipped {
         optional(*count, format!("skipped: {}", for_terminal(kind)));
     }

@@ -13,7 +13,7 @@ use crate::settings::{Key, Place, Settings};
 /// Create the ledger, and its key unless one is named
 #[derive(Args, Debug)]
 #[command(after_help = "Examples:
-  trust-ledger init                            ledger and key in your own folders
+  trust-ledger init                           ledger and key in your own folders
   trust-ledger --db /srv/ledger.db --key-file /etc/ledger.key init
   trust-ledger --db plain.db --no-key init     not encrypted
 

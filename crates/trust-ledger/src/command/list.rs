@@ -21,18 +21,25 @@ const TOGETHER: usize = 5_000;
 /// List certificates, newest registered first
 #[derive(Args, Debug)]
 #[command(after_help = "Examples:
-  trust-ledger list                                 the newest 100
-  trust-ledger list '*.example.com' --status valid  what is in use below a domain
-  trust-ledger list --weak --csv > weak.csv         weak keys and signatures, for a spreadsheet
+  trust-ledger list                                  the newest 100
+  trust-ledger list '*.example.com' --status valid   in use below a domain
+  trust-ledger list --weak --csv > weak.csv          for a spreadsheet
   trust-ledger list --owner web --expires-before 30d --json
 
-A table shows 100 certificates unless --limit or --all says otherwise; JSON and CSV hold all.")]
+A table shows 100 certificates unless --limit or --all says otherwise; JSON and CSV hold all. In CSV, text that a spreadsheet would \
+take for a formula (= + - @ at its beginning) has an apostrophe before it; serials are as they are.")]
 pub(crate) struct Arguments {
     #[command(flatten)]
     filter: FilterArguments,
 
     /// Most certificates to list; default 100 for a table, all for JSON and CSV
-    #[arg(long, value_name = "N", conflicts_with = "all", help_heading = "Output")]
+    #[arg(
+        long,
+        value_name = "N",
+        conflicts_with = "all",
+        help_heading = "Output",
+        value_parser = clap::value_parser!(u64).range(1..)
+    )]
     limit: Option<u64>,
 
     /// List all that match

@@ -25,10 +25,11 @@ const HERE_ONLY: &str = "recorded here only; your CA was not told";
 #[command(after_help = "Examples:
   trust-ledger revoke 04:a1:b2 --reason key-compromise
   trust-ledger revoke ./server.pem --reason superseded --yes
-  trust-ledger revoke 0x1a2b --issuer 'Example CA' --at 2026-11-01     also without the certificate
+  trust-ledger revoke 0x1a2b --issuer 'Example CA' --at 2026-11-01
 
-A revocation is recorded here only: your CA is not told. Reasons are names or codes of RFC 5280: unspecified 0, \
-keyCompromise 1, cACompromise 2, affiliationChanged 3, superseded 4, cessationOfOperation 5, certificateHold 6, \
+With --issuer a serial is revoked also without its certificate. A revocation is recorded here only: your CA is not \
+told. Reasons are names or codes of RFC 5280: unspecified 0, \
+keyCompromise 1, cACompromise 2, affiliationChanged 3, superseded 4, cessationOfOperation 5, certificateHold (or hold) 6, \
 privilegeWithdrawn 9, aACompromise 10.")]
 pub(crate) struct Arguments {
     /// Its id, SHA-256 fingerprint, serial, or a file with it

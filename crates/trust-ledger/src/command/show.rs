@@ -11,10 +11,10 @@ use trust_ledger_registry::{Certificate, Record, Registry, Revocation};
 
 use crate::command::export::pem;
 use crate::failure::{Exit, Failure, Result};
-use crate::output::Output;
 use crate::output::escape::for_terminal;
 use crate::output::record::{WithMore, tone};
 use crate::output::time::{date, distance, moment};
+use crate::output::{Output, say};
 use crate::selection::{self, Meaning, Names};
 
 /// Width of a field's label: a fingerprint then fits a line of 80.
@@ -32,7 +32,7 @@ const IN_RECORD: [&str; 7] =
 #[command(after_help = "Examples:
   trust-ledger show www.example.com     the current certificate of a name
   trust-ledger show 04:a1:b2 --issuer 'Example CA'
-  trust-ledger show ./server.pem        what the ledger knows of the certificate in a file
+  trust-ledger show ./server.pem        what is known of the one in a file
   trust-ledger show 0198c2f5-5d0e-7000-8000-0123456789ab --json
 
 A serial with 0x, colons or letters is hex; bare digits are tried as decimal and as hex.")]
@@ -70,7 +70,7 @@ pub(crate) async fn run(registry: &Registry, output: &Output, arguments: &Argume
     let record = match found {
         Err(failure) if failure.exit() == Exit::NotFound => {
             return match revocation_alone(registry, arguments).await? {
-                Some(revocation) => show_revocation(output, &revocation),
+                Some(revocation) => show_revocation(registry, output, &revocation).await,
                 None => Err(failure),
             };
         }
@@ -116,28 +116,43 @@ async fn revocation_of(registry: &Registry, record: &Record) -> Result<Option<Re
     }
 }
 
-/// The revocation of a serial whose certificate was never seen, when the issuer is named.
+/// The revocation of a serial whose certificate was never seen.
 async fn revocation_alone(registry: &Registry, arguments: &Arguments) -> Result<Option<Revocation>> {
-    let (Some(issuer), Ok(Meaning::SerialOrName { serials, .. })) =
-        (&arguments.issuer, Meaning::read(&arguments.certificate))
-    else {
-        return Ok(None);
+    let Ok(Meaning::SerialOrName { serials, .. }) = Meaning::read(&arguments.certificate) else { return Ok(None) };
+    let issuer = match &arguments.issuer {
+        Some(issuer) => Some(selection::issuer_id(registry, issuer).await?),
+        None => None,
     };
-    let issuer = selection::issuer_id(registry, issuer).await?;
+    let mut found = Vec::new();
     for serial in serials {
-        if let Some(revocation) = registry.revocation(&serial, issuer).await? {
-            return Ok(Some(revocation));
+        found.extend(registry.revocations_by_serial(&serial).await?);
+    }
+    found.retain(|revocation| issuer.is_none_or(|issuer| revocation.issuer_id == issuer));
+    match (found.len(), found.pop()) {
+        (0 | 1, revocation) => Ok(revocation),
+        (count, last) => {
+            for revocation in found.iter().chain(&last) {
+                say(&format!("serial {}  issuer {}", revocation.serial.to_hex(), revocation.issuer_id));
+            }
+            Err(Failure::usage(format!(
+                "{:?} can mean {count} revocations, whose certificates are not in the ledger; name the issuer with \
+                 --issuer, and a hex serial with 0x",
+                arguments.certificate
+            )))
         }
     }
-    Ok(None)
 }
 
-fn show_revocation(output: &Output, revocation: &Revocation) -> Result<Exit> {
+async fn show_revocation(registry: &Registry, output: &Output, revocation: &Revocation) -> Result<Exit> {
     if output.is_json() {
         output.object(&serde_json::json!({ "revocation": revocation }))?;
     } else {
         let mut text = String::from("a revocation; its certificate is not in the ledger\n");
         line(&mut text, "serial", &revocation.serial.to_hex());
+        let issuers = registry.issuers().await?;
+        if let Some(issuer) = issuers.iter().find(|issuer| issuer.id == revocation.issuer_id) {
+            line(&mut text, "issuer", &issuer.name);
+        }
         line(&mut text, "issuer id", &revocation.issuer_id.to_string());
         describe_revocation(&mut text, revocation);
         output.text(&text)?;
@@ -219,6 +234,9 @@ fn describe_revocation(text: &mut String, revocation: &Revocation) {
         line(text, "revoked by", source);
     }
     line(text, "recorded", &moment(revocation.recorded_at));
+    if !revocation.checked {
+        line(text, "not checked", "issuer unknown, so the signature of the CRL that says so is not verified");
+    }
 }
 
 /// One field; text from anywhere is made harmless.

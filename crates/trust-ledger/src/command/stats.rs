@@ -6,6 +6,7 @@ use std::collections::BTreeMap;
 use std::fmt::Write as _;
 use std::io::Write as _;
 use std::path::PathBuf;
+use std::time::Duration;
 
 use clap::Args;
 use serde::Serialize;
@@ -13,7 +14,7 @@ use time::{Month, OffsetDateTime};
 use unicode_width::UnicodeWidthStr;
 use uuid::Uuid;
 
-use trust_ledger_registry::{Category, Counts, Expiring, Finding, FindingCounts, Registry, Status};
+use trust_ledger_registry::{Category, Counts, Expiring, Finding, FindingCounts, IssuerCount, Registry, Status};
 
 use crate::failure::{Exit, Result};
 use crate::output::Output;
@@ -35,7 +36,7 @@ const MONTHS: usize = 13;
 #[command(after_help = "Examples:
   trust-ledger stats
   trust-ledger stats --json
-  trust-ledger stats --prometheus --output /var/lib/node_exporter/trust_ledger.prom")]
+  trust-ledger stats --prometheus --output /var/lib/node_exporter/ledger.prom")]
 pub(crate) struct Arguments {
     /// Write metrics for the node exporter's textfile collector
     #[arg(long, conflicts_with = "json")]
@@ -63,6 +64,7 @@ struct ByIssuer<'a> {
     issuer_id: Uuid,
     issuer: &'a str,
     certificates: u64,
+    key_id: Option<&'a str>,
 }
 
 #[derive(Serialize)]
@@ -76,7 +78,11 @@ pub(crate) async fn run(registry: &Registry, output: &Output, arguments: &Argume
     let findings = registry.findings().await?;
     let now = OffsetDateTime::now_utc();
     if arguments.prometheus {
-        let soon = registry.expiring(&Expiring { within: Some(prometheus::SOON), ..Expiring::default() }).await?;
+        let mut soon = Vec::new();
+        for days in prometheus::SOON {
+            let within = Some(Duration::from_secs(days * 86_400));
+            soon.push((days, registry.count_expiring(&Expiring { within, ..Expiring::default() }).await?));
+        }
         let text = prometheus::metrics(&counts, &findings, &soon, now);
         match &arguments.output {
             None => output.text(&text)?,
@@ -98,6 +104,7 @@ pub(crate) async fn run(registry: &Registry, output: &Output, arguments: &Argume
                     issuer_id: issuer.issuer_id,
                     issuer: &issuer.name,
                     certificates: issuer.certificates,
+                    key_id: issuer.key_id.as_deref(),
                 })
                 .collect(),
             certificates_with_findings: findings.certificates,
@@ -123,8 +130,13 @@ fn describe(counts: &Counts, findings: &FindingCounts, now: OffsetDateTime, widt
     section(&mut text, "Status", status, width);
     let category = counts.by_category.iter().map(|(category, count)| (category.to_string(), *count));
     section(&mut text, "Category", category, width);
-    let listed =
-        counts.by_issuer.iter().take(ISSUERS).map(|issuer| (common_name_of(&issuer.name), issuer.certificates));
+    let names: Vec<String> = counts.by_issuer.iter().map(|issuer| common_name_of(&issuer.name)).collect();
+    let listed = counts.by_issuer.iter().zip(&names).take(ISSUERS).map(|(issuer, name)| {
+        // A CA that changed its key is two issuers of one name.
+        let is_shared = names.iter().filter(|other| *other == name).count() > 1;
+        let label = if is_shared { format!("{name} ({})", short_id(issuer)) } else { name.clone() };
+        (label, issuer.certificates)
+    });
     let others = counts.by_issuer.iter().skip(ISSUERS);
     let rest = (others.len(), others.map(|issuer| issuer.certificates).sum());
     let rest = (rest.0 > 0).then(|| (format!("in {} more issuers", grouped(rest.0 as u64)), rest.1));
@@ -152,6 +164,14 @@ fn describe(counts: &Counts, findings: &FindingCounts, now: OffsetDateTime, widt
         grouped(sum(&|month| month > last))
     );
     text
+}
+
+/// The beginning of the key identifier, or of the issuer's id when there is none.
+fn short_id(issuer: &IssuerCount) -> String {
+    match &issuer.key_id {
+        Some(key_id) => format!("key {}", key_id.get(..8).unwrap_or(key_id)),
+        None => format!("id {}", &issuer.issuer_id.to_string()[..8]),
+    }
 }
 
 /// What there is none of is left out, unless there is nothing else.

@@ -15,7 +15,12 @@ pub(crate) fn grouped(number: u64) -> String {
 
 /// A count with its noun: `1 certificate`, `40,123 certificates`.
 pub(crate) fn counted(number: u64, noun: &str) -> String {
-    format!("{} {noun}{}", grouped(number), if number == 1 { "" } else { "s" })
+    format!("{} {}", grouped(number), plural(number, noun))
+}
+
+/// The noun of a count that stands elsewhere.
+pub(crate) fn plural(number: u64, noun: &str) -> String {
+    format!("{noun}{}", if number == 1 { "" } else { "s" })
 }
 
 #[cfg(test)]

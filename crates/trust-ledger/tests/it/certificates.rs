@@ -124,7 +124,12 @@ pub(crate) fn bundle<'a>(plans: impl IntoIterator<Item = &'a Plan>) -> String {
 
 /// A private key in PEM.
 pub(crate) fn private_key() -> String {
-    String::from_utf8(key(9).private_key_to_pem_pkcs8().unwrap()).unwrap()
+    key_pem(9)
+}
+
+/// The private key of a root with this key, in PEM.
+pub(crate) fn key_pem(number: u64) -> String {
+    String::from_utf8(key(number).private_key_to_pem_pkcs8().unwrap()).unwrap()
 }
 
 /// A key of its own for each number, and always the same one.

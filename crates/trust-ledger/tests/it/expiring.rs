@@ -31,6 +31,21 @@ fn what_is_due_is_listed_soonest_first_without_what_was_replaced() {
 }
 
 #[test]
+fn a_list_that_is_cut_off_says_of_how_many() {
+    let home = home();
+    let run = home.run(["expiring", "--within", "250d", "--limit", "1"]).expect(0);
+    assert_eq!(run.stderr, "1 of 2\n");
+    assert_eq!(home.run(["expiring", "--within", "250d", "--limit", "2"]).expect(0).stderr, "");
+    assert_eq!(home.json(["expiring", "--within", "250d", "--limit", "1"]).as_array().unwrap().len(), 1);
+}
+
+#[test]
+fn within_no_time_nothing_can_expire() {
+    let run = home().run(["expiring", "--within", "0d"]).expect(2);
+    assert!(run.stderr.contains("no time at all"), "{}", run.stderr);
+}
+
+#[test]
 fn fail_turns_what_is_due_into_exit_code_4() {
     let home = home();
     home.run(["expiring", "--fail"]).expect(4);

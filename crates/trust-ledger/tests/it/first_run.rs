@@ -4,7 +4,21 @@ use std::fs;
 use std::os::unix::fs::PermissionsExt;
 
 use crate::certificates::Plan;
-use crate::home::Home;
+use crate::home::{Home, Run};
+
+#[test]
+fn a_failed_check_is_told_once_and_fits_the_width() {
+    let home = Home::new();
+    home.run(["init"]).expect(0);
+    home.secret("other.key", "something else");
+    let mut command = home.command(["check", "--key-file", "other.key"]);
+    let run = Run::of(command.env("COLUMNS", "60")).expect(1);
+    assert_eq!(run.stderr, "");
+    assert!(run.stdout.lines().all(|line| line.chars().count() <= 60), "{}", run.stdout);
+    let said: String = run.stdout.split_whitespace().collect::<Vec<_>>().join(" ");
+    assert!(said.contains("wrong key, or the file's first page is damaged"), "{said}");
+    assert!(said.ends_with("the key came from other.key"), "{said}");
+}
 
 #[test]
 fn the_first_run_creates_ledger_and_key_and_says_where_they_are() {

@@ -11,6 +11,23 @@ fn the_help_of_the_top_level_is_what_a_newcomer_reads_first() {
 }
 
 #[test]
+fn examples_fit_a_terminal_of_80_columns() {
+    let home = Home::new();
+    let help = home.run(["--help"]).expect(0).stdout;
+    let commands = help.lines().skip_while(|line| *line != "Commands:").skip(1).take_while(|line| !line.is_empty());
+    let mut examples = 0;
+    for command in commands.filter_map(|line| line.split_whitespace().next()).filter(|name| *name != "help") {
+        let help = home.run([command, "--help"]).expect(0).stdout;
+        let lines = help.lines().skip_while(|line| *line != "Examples:").skip(1).take_while(|line| !line.is_empty());
+        for line in lines {
+            assert!(line.starts_with("  ") && line.chars().count() <= 80, "{command}: {line}");
+            examples += 1;
+        }
+    }
+    assert!(examples > 30, "{examples}");
+}
+
+#[test]
 fn wrong_usage_has_exit_code_2_and_begins_with_the_programs_name() {
     let home = Home::new();
     for arguments in [&["lsit"][..], &["list", "--nonsense"], &["show"], &["import", "-v", "-q", "x"]] {

@@ -1,9 +1,11 @@
 //! Import: what is counted, what is refused, and that private keys leave no trace.
 
 use std::fs;
+use std::io::{BufRead, BufReader, Write};
+use std::process::{Command, Stdio};
 
 use crate::certificates::{Plan, bundle, private_key};
-use crate::home::Home;
+use crate::home::{Home, Run};
 
 #[test]
 fn an_import_counts_what_is_new_known_skipped_and_refused_and_importing_again_changes_nothing() {
@@ -110,4 +112,57 @@ fn every_commit_is_reported_when_asked_and_nothing_is_when_silence_is() {
     assert_eq!(quiet.stderr, "");
     let verbose = home.run(["import", "-v", "a.pem"]).expect(0);
     assert!(verbose.stderr.lines().any(|line| line == "committed 2 certificates"), "{}", verbose.stderr);
+}
+
+#[test]
+fn certificates_that_were_known_keep_what_was_said_and_the_summary_says_so() {
+    let home = Home::with(&Plan::server(1, "a.example").pem());
+    home.file("both.pem", bundle(&[Plan::server(1, "a.example"), Plan::server(2, "b.example")]));
+    let run = home.run(["import", "both.pem", "--owner", "web"]).expect(0);
+    assert!(run.stdout.contains("they keep their owner, tags and category (trust-ledger annotate"), "{}", run.stdout);
+    assert!(home.json(["show", "0x1"])["owner"].is_null());
+    assert_eq!(home.json(["show", "0x2"])["owner"], "web");
+    let plain = home.run(["import", "both.pem"]).expect(0);
+    assert!(!plain.stdout.contains("annotate"), "{}", plain.stdout);
+}
+
+#[test]
+fn one_is_not_many() {
+    let home = Home::with(&Plan::root("Example CA", 1).pem());
+    home.file("index.txt", "R\t991231235959Z\t240601000000Z,holdInstruction\t05\tunknown\t/CN=a.example\n");
+    let run = home.run(["import", "index.txt", "--issuer", "Example CA"]).expect(0);
+    assert!(run.stdout.contains("1  revocation recorded\n"), "{}", run.stdout);
+    let again = home.run(["import", "index.txt", "--issuer", "Example CA"]).expect(0);
+    assert!(again.stdout.contains("1  revocation already known\n"), "{}", again.stdout);
+}
+
+/// The file size limit stands in for a full disk: both fail the write. More is given when something went in.
+#[test]
+fn what_went_in_before_the_disk_was_full_is_told_before_the_error() {
+    let home = Home::new();
+    home.run(["init"]).expect(0);
+    let some = |serials: std::ops::Range<u64>| -> String {
+        let plans: Vec<Plan> = serials.map(|serial| Plan::server(serial, "a.example")).collect();
+        bundle(&plans)
+    };
+    // 25 is SIGXFSZ, which would end the program; blocks are of 512 bytes.
+    let line = format!("trap '' 25; ulimit -f 60000; exec {} import -v -", env!("CARGO_BIN_EXE_trust-ledger"));
+    let mut command = Command::new("sh");
+    command.args(["-c", &line]).env_clear().env("HOME", home.path("")).current_dir(home.path(""));
+    let mut child = command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+    let mut input = child.stdin.take().unwrap();
+    let mut said = BufReader::new(child.stderr.take().unwrap()).lines().map(Result::unwrap);
+    // More than what is under way at once, so that something is committed before the rest is there.
+    input.write_all(some(1..12_001).as_bytes()).unwrap();
+    said.find(|line| line.starts_with("committed ")).expect("a chunk is committed");
+    // The program may end before it has read all of it.
+    let _ = input.write_all(some(12_001..30_001).as_bytes());
+    drop(input);
+    let failed = said.last().unwrap();
+    let run = Run::from(child.wait_with_output().unwrap()).expect(1);
+    assert!(failed.starts_with("trust-ledger: the import stopped: "), "{failed}");
+    let new = run.stdout.lines().find_map(|line| line.trim().strip_suffix("  new")).expect("a summary");
+    let new: u64 = new.replace(',', "").parse().unwrap();
+    assert!((3_000..30_000).contains(&new), "{}", run.stdout);
+    assert_eq!(home.json(["stats"])["total"], new, "what was told is what there is");
 }

@@ -19,6 +19,26 @@ fn some() -> String {
 }
 
 #[test]
+fn a_limit_of_none_is_a_slip() {
+    let home = Home::new();
+    for command in ["list", "audit", "expiring"] {
+        let run = home.run([command, "--limit", "0"]).expect(2);
+        assert!(run.stderr.starts_with("trust-ledger: invalid value '0' for '--limit"), "{}", run.stderr);
+    }
+}
+
+#[test]
+fn a_spreadsheet_runs_nothing_of_a_certificate() {
+    let home = Home::with(&Plan::server(1, "=HYPERLINK(1)").name("+1.example").pem());
+    home.run(["annotate", "0x1", "--owner=-2+3", "--note", "@SUM(A1)"]).expect(0);
+    let csv = home.run(["list", "--csv"]).expect(0).stdout;
+    for field in [",'=HYPERLINK(1),", ",'+1.example,", ",'-2+3,", ",'@SUM(A1),"] {
+        assert!(csv.contains(field), "{field} in {csv}");
+    }
+    assert!(!home.run(["audit", "--csv"]).expect(0).stdout.contains(",="));
+}
+
+#[test]
 fn the_table_fits_80_and_120_columns() {
     let home = Home::with(&some());
     for width in ["80", "120"] {
@@ -69,7 +89,7 @@ fn csv_has_the_titles_of_the_json_fields_and_a_line_for_each() {
     let titles: Vec<String> = lines.headers().unwrap().iter().map(str::to_owned).collect();
     let record = &home.json(["list"])[0];
     assert!(titles.iter().all(|title| record.get(title).is_some()), "{titles:?}");
-    assert_eq!(titles.len(), 25);
+    assert_eq!(titles.len(), 26);
     let rows: Vec<csv::StringRecord> = lines.records().map(Result::unwrap).collect();
     assert_eq!(rows.len(), 6);
     assert!(!run.stdout.contains('\x1b') && !run.stdout.contains('\u{202e}'));

@@ -112,7 +112,7 @@ fn the_entries_of_a_crl_are_what_is_revoked_and_unexpired_and_what_expired_since
     let csv = home.run(["crl-entries", "--issuer", "Example CA", "--csv"]).expect(0);
     assert_eq!(
         csv.stdout,
-        "serial,revoked_at,reason,invalidity_date\na,2024-05-01T00:00:00Z,keyCompromise,2024-04-01T00:00:00Z\n"
+        "serial,revoked_at,reason,invalidity_date,checked\na,2024-05-01T00:00:00Z,keyCompromise,2024-04-01T00:00:00Z,true\n"
     );
     let table = home.run(["crl-entries", "--issuer", "Example CA"]).expect(0);
     assert!(table.stdout.starts_with("SERIAL  REVOKED AT") && table.stdout.lines().count() == 2, "{}", table.stdout);

@@ -2,7 +2,7 @@
 
 use std::fs;
 
-use crate::certificates::{Plan, bundle, private_key};
+use crate::certificates::{Plan, bundle, key_pem, private_key};
 use crate::home::{Home, assert_golden};
 
 #[test]
@@ -87,6 +87,55 @@ fn json_of_one_certificate_has_the_fields_of_the_list_and_the_details() {
     assert_eq!(usage["critical"], false);
     assert!(shown["revocation"].is_null());
     assert_eq!(shown["pem"], Plan::server(1, "a.example").pem());
+}
+
+#[test]
+fn a_revoked_serial_without_its_certificate_shows_its_revocation() {
+    let home = Home::with(&bundle(&[Plan::root("Example CA", 1), Plan::root("Other CA", 2)]));
+    home.run(["revoke", "0x77", "--issuer", "Example CA", "--reason", "hold", "--yes"]).expect(0);
+    let shown = home.run(["show", "0x77"]).expect(0).stdout;
+    assert!(shown.contains("its certificate is not in the ledger") && shown.contains("certificateHold"), "{shown}");
+    assert!(shown.contains("CN=Example CA"), "{shown}");
+    assert_eq!(home.json(["show", "0x77"])["revocation"]["checked"], true);
+    home.run(["show", "0x77", "--issuer", "Other CA"]).expect(3).failure();
+    home.run(["revoke", "0x77", "--issuer", "Other CA", "--yes"]).expect(0);
+    let asked = home.run(["show", "0x77"]).expect(2);
+    assert!(asked.stderr.contains("can mean 2 revocations") && asked.stderr.contains("--issuer"), "{}", asked.stderr);
+}
+
+#[test]
+fn an_issuer_that_can_be_several_asks_for_the_option_to_say_which() {
+    let home = Home::with(&bundle(&[Plan::root("Same CA", 1), Plan::root("Same CA", 2)]));
+    let asked = home.run(["show", "0x1", "--issuer", "Same CA"]).expect(2);
+    assert!(asked.stderr.contains("can mean 2 issuers; name one by its id: --issuer ID"), "{}", asked.stderr);
+}
+
+/// A CRL made by `openssl ca`, before and after its CA is known.
+#[test]
+fn a_revocation_whose_crl_could_not_be_checked_says_so_until_the_ca_is_known() {
+    let home = Home::with(&Plan::server(5, "a.example").pem());
+    home.file("ca.pem", Plan::root("Example CA", 1).pem());
+    home.file("ca.key", key_pem(1));
+    home.file("index.txt", "R\t991231235959Z\t240601000000Z,keyCompromise\t05\tunknown\t/CN=a.example\n");
+    home.file("ca.cnf", "[ca]\ndefault_ca=d\n[d]\ndatabase=index.txt\ndefault_md=null\ndefault_crl_days=30\n");
+    let arguments = ["ca", "-config", "ca.cnf", "-gencrl", "-cert", "ca.pem", "-keyfile", "ca.key", "-out", "ca.crl"];
+    let made = std::process::Command::new("openssl").args(arguments).current_dir(home.path("")).output().unwrap();
+    assert!(made.status.success(), "{}", String::from_utf8_lossy(&made.stderr));
+
+    let run = home.run(["import", "ca.crl"]).expect(0);
+    assert!(run.stdout.contains("1  revocation recorded\n"), "{}", run.stdout);
+    assert!(run.stderr.contains("it is kept and checked when its issuer is"), "{}", run.stderr);
+    let record = home.json(["show", "0x5"]);
+    assert_eq!((&record["status"], &record["revocation_checked"]), (&"revoked".into(), &false.into()));
+    let shown = home.run(["show", "0x5"]).expect(0).stdout;
+    assert!(shown.contains("not checked   issuer unknown"), "{shown}");
+    let csv = home.run(["list", "--csv"]).expect(0).stdout;
+    assert!(csv.lines().all(|line| line.ends_with(",revocation_checked") || line.ends_with(",false")), "{csv}");
+
+    let run = home.run(["import", "ca.pem"]).expect(0);
+    assert!(run.stdout.contains("1  CRL of an earlier import checked"), "{}", run.stdout);
+    assert_eq!(home.json(["show", "0x5"])["revocation_checked"], true);
+    assert!(!home.run(["show", "0x5"]).expect(0).stdout.contains("not checked"));
 }
 
 #[test]

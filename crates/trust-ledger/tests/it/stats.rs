@@ -55,6 +55,15 @@ fn the_chart_has_this_month_and_twelve_more_and_fits_the_width() {
 }
 
 #[test]
+fn keys_of_a_ca_of_one_name_are_told_apart() {
+    let home = Home::with(&bundle(&[Plan::root("Same CA", 1), Plan::root("Same CA", 2), Plan::root("Other CA", 3)]));
+    let stats = home.run(["stats"]).expect(0).stdout;
+    let same: Vec<&str> = stats.lines().filter(|line| line.contains("Same CA (")).collect();
+    assert!(same.len() == 2 && same[0] != same[1], "{stats}");
+    assert!(stats.lines().any(|line| line.ends_with("  Other CA")), "{stats}");
+}
+
+#[test]
 fn prometheus_gets_well_formed_metrics_in_a_file_that_is_replaced_as_a_whole() {
     let home = home();
     fs::write(home.path("trust_ledger.prom"), "old").unwrap();

@@ -91,6 +91,14 @@ fn the_audit_trail_names_actor_action_and_change() {
 }
 
 #[test]
+fn an_action_that_there_is_not_is_a_slip_and_the_ones_there_are_are_named() {
+    let run = Home::new().run(["audit", "--action", "bogus"]).expect(2);
+    for action in ["certificate.registered", "revocation.dropped", "revocation-list.recorded", "issuer.resolved"] {
+        assert!(run.stderr.contains(action), "{}", run.stderr);
+    }
+}
+
+#[test]
 fn two_programs_at_once_share_the_ledger() {
     // Goal: a cron job and a user do not get in each other's way; method: eight imports at the same moment.
     let home = Home::new();

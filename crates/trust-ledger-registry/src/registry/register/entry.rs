@@ -8,7 +8,7 @@ use strongroom::{Params, Value, params};
 use time::OffsetDateTime;
 use uuid::{ContextV7, Timestamp, Uuid};
 
-use super::super::issuers::Identity;
+use super::super::issuers::{DnKey, Identity};
 use super::super::row::hex;
 use crate::certificate::{Category, Certificate};
 use crate::name::{reversed_key, search_key};
@@ -20,15 +20,15 @@ macro_rules! insert_certificate {
         "INSERT OR FAIL INTO certificate (id, fingerprint, issuer, serial, subject, issuer_name, common_name, names, \
             not_before, not_after, category, key_algorithm, key_bits, signature_algorithm, is_ca, is_precertificate, weak, \
             public_key_hash, key_holder, names_key, source, owner, tags, note, files, registered_at, lapsed, der, \
-            duplicate_serial, key_reused, revoked) "
+            list_signer, list_delegate, duplicate_serial, key_reused, revoked) "
     };
 }
 
-/// The values of a row: 28 parameters, and what the rows that are there say of it.
+/// The values of a row: 30 parameters, and what the rows that are there say of it.
 macro_rules! columns {
     () => {
         "$1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, $19, $20, $21, $22, $23, $24, \
-         $25, $26, $27, $28, \
+         $25, $26, $27, $28, $29, $30, \
          EXISTS (SELECT 1 FROM certificate AS o \
                  WHERE o.serial = $4 AND o.issuer = $3 AND o.is_precertificate = $16), \
          EXISTS (SELECT 1 FROM certificate AS o WHERE o.public_key_hash = $18 AND o.key_holder < $19) \
@@ -69,7 +69,7 @@ impl<'a> Entry<'a> {
         insert_certificate!(),
         "SELECT ",
         columns!(),
-        " WHERE (SELECT count(*) FROM issuer AS i WHERE i.dn_key = $29 AND i.public_key IS NOT NULL) = $30 \
+        " WHERE (SELECT count(*) FROM issuer AS i WHERE i.dn_key = $31 AND i.public_key IS NOT NULL) = $32 \
          ON CONFLICT (fingerprint) DO NOTHING"
     );
 
@@ -116,7 +116,6 @@ impl<'a> Entry<'a> {
     /// Its parameters.
     pub(super) fn params(&self) -> Params {
         let certificate = self.certificate;
-        let key_hash = Sha256::digest(certificate.public_key());
         let mut values: Vec<Value> = vec![
             self.id.into(),
             certificate.fingerprint().into(),
@@ -135,7 +134,7 @@ impl<'a> Entry<'a> {
             certificate.is_ca().into(),
             certificate.is_precertificate().into(),
             weak_column(certificate).into(),
-            (&key_hash[..16]).into(),
+            public_key_hash(certificate.public_key()).into(),
             key_holder(certificate).into(),
             names_key(&self.names, certificate).into(),
             self.annotations.source.as_deref().into(),
@@ -146,6 +145,8 @@ impl<'a> Entry<'a> {
             self.now.into(),
             (certificate.not_after() < self.now).into(),
             certificate.der().into(),
+            certificate.may_sign_lists().then(|| certificate.subject().comparison_key()).into(),
+            certificate.list_delegate().into(),
         ];
         if let Some(tried) = self.tried {
             values.extend([certificate.issuer().comparison_key().into(), tried.into()]);
@@ -245,16 +246,33 @@ fn names_key(names: &SearchNames, certificate: &Certificate) -> [u8; 16] {
 
 /// Whom the key may serve without being reused; see the schema.
 fn key_holder(certificate: &Certificate) -> i64 {
-    let mut hash = Sha256::new();
     if certificate.is_ca() {
-        hash.update(b"subject");
-        hash.update(certificate.subject().comparison_key());
-    } else {
-        hash.update(b"issuer and serial");
-        hash.update(certificate.issuer().comparison_key());
-        hash.update(certificate.serial().as_bytes());
+        return ca_key_holder(certificate.subject().comparison_key());
     }
-    let mut holder = [0; 8];
-    holder.copy_from_slice(&hash.finalize()[..8]);
-    i64::from_be_bytes(holder)
+    let mut hash = Sha256::new();
+    hash.update(b"issuer and serial");
+    hash.update(certificate.issuer().comparison_key());
+    hash.update(certificate.serial().as_bytes());
+    first_64_bits(hash)
+}
+
+/// The holder of a CA's key: the CA's name.
+pub(in super::super) fn ca_key_holder(name: &DnKey) -> i64 {
+    let mut hash = Sha256::new();
+    hash.update(b"subject");
+    hash.update(name);
+    first_64_bits(hash)
+}
+
+/// The hash of a public key (SubjectPublicKeyInfo, DER) that rows are found by.
+pub(in super::super) fn public_key_hash(public_key: &[u8]) -> [u8; 16] {
+    let mut hash = [0; 16];
+    hash.copy_from_slice(&Sha256::digest(public_key)[..16]);
+    hash
+}
+
+fn first_64_bits(hash: Sha256) -> i64 {
+    let mut bits = [0; 8];
+    bits.copy_from_slice(&hash.finalize()[..8]);
+    i64::from_be_bytes(bits)
 }

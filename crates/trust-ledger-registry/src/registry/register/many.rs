@@ -11,6 +11,7 @@ use uuid::Uuid;
 use super::super::Registry;
 use super::super::event::EventRow;
 use super::super::issuers::{Candidate, DnKey, Identity, IssuerRow, identify};
+use super::super::revocation_lists::CheckedLists;
 use super::{ATTEMPTS, Entry};
 use crate::certificate::Certificate;
 use crate::error::{Error, Result};
@@ -44,14 +45,25 @@ impl Registry {
         certificates: Vec<Certificate>,
         annotations: &Annotations,
     ) -> Result<Vec<Registration>> {
+        Ok(self.register_and_check(certificates, annotations).await?.0)
+    }
+
+    /// [`register_many`](Registry::register_many), which tells what became of CRLs that were kept.
+    pub(crate) async fn register_and_check(
+        &self,
+        certificates: Vec<Certificate>,
+        annotations: &Annotations,
+    ) -> Result<(Vec<Registration>, CheckedLists)> {
         let annotations = annotations.normal();
         let certificates = Arc::new(certificates);
         let mut registrations = Vec::with_capacity(certificates.len());
+        let mut lists = CheckedLists::default();
         for start in (0..certificates.len()).step_by(MAX_TOGETHER) {
             let together = start..certificates.len().min(start + MAX_TOGETHER);
-            registrations.extend(self.register_together(&certificates, together.collect(), &annotations).await?);
+            let together = self.register_together(&certificates, together.collect(), &annotations, &mut lists).await?;
+            registrations.extend(together);
         }
-        Ok(registrations)
+        Ok((registrations, lists))
     }
 
     /// Registers the certificates at these positions, in one transaction unless an issuer becomes known meanwhile.
@@ -60,6 +72,7 @@ impl Registry {
         certificates: &Arc<Vec<Certificate>>,
         positions: Vec<usize>,
         annotations: &Annotations,
+        lists: &mut CheckedLists,
     ) -> Result<Vec<Registration>> {
         let fingerprint = |position: &usize| *certificates[*position].fingerprint();
         let mut answers: HashMap<Fingerprint, Registration> = self
@@ -105,10 +118,7 @@ impl Registry {
             return Err(Error::Contended { what: "an issuer's name" });
         }
         for position in &positions {
-            let certificate = &certificates[*position];
-            if certificate.is_ca() {
-                self.resolve(&IssuerRow::resolved_by(certificate)).await?;
-            }
+            lists.append(self.follow_up(&certificates[*position]).await?);
         }
         let mut registrations = Vec::with_capacity(positions.len());
         for position in &positions {

@@ -1,17 +1,16 @@
 //! Counts as metrics, in Prometheus' text format (version 0.0.4) for the node exporter's textfile collector.
 
 use std::fmt::Write as _;
-use std::time::Duration;
 
 use time::OffsetDateTime;
 
-use trust_ledger_registry::{Counts, FindingCounts, Record};
+use trust_ledger_registry::{Counts, FindingCounts};
 
-/// The longest time to expiry that is counted by itself.
-pub(super) const SOON: Duration = Duration::from_secs(30 * 86_400);
+/// Days within which what expires is counted.
+pub(super) const SOON: [u64; 3] = [1, 7, 30];
 
-/// All metrics; each is a gauge. `soon` is what expires within [`SOON`] and has not been replaced, soonest first.
-pub(super) fn metrics(counts: &Counts, findings: &FindingCounts, soon: &[Record], now: OffsetDateTime) -> String {
+/// All metrics; each is a gauge. `soon` is how many expire within so many days and have not been replaced.
+pub(super) fn metrics(counts: &Counts, findings: &FindingCounts, soon: &[(u64, u64)], now: OffsetDateTime) -> String {
     let mut text = String::new();
     let name = "trust_ledger_certificates";
     head(&mut text, name, "Certificates in the ledger by status.");
@@ -42,15 +41,9 @@ pub(super) fn metrics(counts: &Counts, findings: &FindingCounts, soon: &[Record]
         sample(&mut text, name, &[("month", &label)], month.certificates);
     }
     let name = "trust_ledger_expiring_soon_certificates";
-    head(
-        &mut text,
-        name,
-        "Valid certificates not replaced that expire within so many days; 10000 stands for more, too.",
-    );
-    for days in [1, 7, 30] {
-        let until = now + time::Duration::days(days);
-        let count = soon.iter().filter(|record| record.not_after <= until).count();
-        sample(&mut text, name, &[("days", &days.to_string())], count as u64);
+    head(&mut text, name, "Valid certificates not replaced that expire within so many days.");
+    for (days, count) in soon {
+        sample(&mut text, name, &[("days", &days.to_string())], *count);
     }
     let name = "trust_ledger_collected_timestamp_seconds";
     head(&mut text, name, "When these metrics were collected, in seconds since 1970.");

@@ -20,6 +20,7 @@ impl Pipeline<'_> {
         match registry.record_list(der, &source, &mut told).await? {
             Verdict::Checked => {}
             Verdict::Unchecked { kept } => self.summary.unchecked(position, kept),
+            Verdict::Forged => self.summary.forged(position),
             Verdict::Refused(reason) => self.summary.refuse(position, reason),
         }
         Ok(())

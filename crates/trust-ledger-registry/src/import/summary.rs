@@ -35,6 +35,9 @@ pub struct ImportSummary {
     pub refused_count: u64,
     /// The first 1,000 of them.
     pub refused: Vec<Refusal>,
+    /// CRLs that their issuer, whose certificate is in the ledger, did not sign; the first 1,000. That they turned up is in
+    /// the audit trail; nothing that they say is believed.
+    pub forged: Vec<String>,
     /// CRLs recorded though their signature could not be checked, because their issuer is not known; the first 1,000.
     pub unchecked: Vec<String>,
     /// Those of them that are too large to be kept: they have to be imported again when their issuer is known.
@@ -72,6 +75,12 @@ impl ImportSummary {
     pub(super) fn skip(&mut self, kind: impl ToString, count: u64) {
         if count > 0 {
             *self.skipped.entry(kind.to_string()).or_default() += count;
+        }
+    }
+
+    pub(super) fn forged(&mut self, position: impl ToString) {
+        if self.forged.len() < HELD {
+            self.forged.push(position.to_string());
         }
     }
 

@@ -24,10 +24,11 @@ pub(super) mod action {
     pub(crate) const REVOCATION_DROPPED: &str = "revocation.dropped";
     pub(crate) const REVOCATION_LIST_RECORDED: &str = "revocation-list.recorded";
     pub(crate) const REVOCATION_LIST_DROPPED: &str = "revocation-list.dropped";
+    pub(crate) const REVOCATION_LIST_FORGED: &str = "revocation-list.forged";
     pub(crate) const ISSUER_RESOLVED: &str = "issuer.resolved";
 
     /// All of them.
-    pub(crate) const ALL: [&str; 10] = [
+    pub(crate) const ALL: [&str; 11] = [
         CERTIFICATE_REGISTERED,
         CERTIFICATE_ANNOTATED,
         CERTIFICATE_DELETED,
@@ -37,6 +38,7 @@ pub(super) mod action {
         REVOCATION_DROPPED,
         REVOCATION_LIST_RECORDED,
         REVOCATION_LIST_DROPPED,
+        REVOCATION_LIST_FORGED,
         ISSUER_RESOLVED,
     ];
 }
@@ -55,7 +57,7 @@ pub struct Event {
     /// What was done: `certificate.registered`, `certificate.annotated`, `certificate.deleted`, `revocation.recorded`,
     /// `revocation.changed` (a hold made final, a reason that became keyCompromise, a CRL that could be checked),
     /// `revocation.lifted`, `revocation.dropped` (its CRL was not its issuer's), `revocation-list.recorded`,
-    /// `revocation-list.dropped`, `issuer.resolved`.
+    /// `revocation-list.dropped`, `revocation-list.forged` (its issuer did not sign it), `issuer.resolved`.
     pub action: String,
     /// What it was done to: a certificate's id, or an issuer's when the change is to several certificates or to a
     /// serial without one.

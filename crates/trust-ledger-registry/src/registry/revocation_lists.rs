@@ -48,7 +48,9 @@ pub(crate) enum Verdict {
         /// Whether it is kept, and checked when its issuer becomes known; else it has to be imported again then.
         kept: bool,
     },
-    /// It is no CRL, or not its issuer's; nothing of it is recorded.
+    /// Its issuer is known and did not sign it. That it turned up is an event; nothing that it says is believed.
+    Forged,
+    /// It is no CRL; nothing of it is recorded.
     Refused(String),
 }
 
@@ -129,7 +131,8 @@ impl Registry {
             }
             Signer::Forged => {
                 self.drop_list(fingerprint).await?;
-                return Ok(Verdict::Refused("a CRL whose signature is not its issuer's".to_owned()));
+                self.note_forged(&list, fingerprint, source).await?;
+                return Ok(Verdict::Forged);
             }
         };
         // Who may speak for others if they say so.
@@ -288,8 +291,11 @@ impl Registry {
             match self.record_list(row.get(0)?, &source, &mut |_| {}).await? {
                 Verdict::Checked => checked.good += 1,
                 Verdict::Unchecked { .. } => {}
-                Verdict::Refused(reason) => {
-                    tracing::warn!(source, reason, "a kept CRL and its revocations were dropped");
+                Verdict::Forged | Verdict::Refused(_) => {
+                    tracing::warn!(
+                        source,
+                        "a kept CRL, which its issuer had not signed, and its revocations were dropped"
+                    );
                     checked.dropped.push(source);
                 }
             }
@@ -385,6 +391,35 @@ impl Registry {
         ];
         let batch = Batch::new().then(SQL, row).then(EventRow::INSERT, event.params());
         self.db.batch(batch).await.map(drop).map_err(Into::into)
+    }
+
+    /// Appends, once, the event that a CRL turned up which its issuer did not sign: somebody made it.
+    async fn note_forged(&self, list: &RevocationList<'_>, fingerprint: [u8; 32], source: &str) -> Result<()> {
+        const SQL: &str = "-- note forged list\n\
+            INSERT INTO forged_list (fingerprint, issuer, source, recorded_at) VALUES ($1, $2, $3, $4) \
+            ON CONFLICT (fingerprint) DO NOTHING";
+        let issuer = self.record_issuer(list.issuer(), list.authority_key_id()).await?;
+        let now = self.now();
+        let mut session = self.db.session().await?;
+        if session.execute(SQL, params![fingerprint, issuer, source, now]).await? == 0 {
+            return Ok(());
+        }
+        let after = json!({
+            "fingerprint_sha256": hex(&fingerprint),
+            "crl_number": list.crl_number().map(Serial::to_hex),
+            "this_update": timestamp::text(list.this_update()),
+            "source": source,
+        });
+        let event = EventRow {
+            at: now,
+            actor: self.actor.clone(),
+            action: action::REVOCATION_LIST_FORGED,
+            object: issuer,
+            before: None,
+            after: Some(after.to_string()),
+        };
+        session.execute(EventRow::INSERT, event.params()).await?;
+        session.commit().await.map_err(Into::into)
     }
 
     /// Removes what is left of a CRL from the time when it was not checked: it has been recorded anew, for the issuer

@@ -238,6 +238,18 @@ CREATE INDEX revocation_list_order ON revocation_list (issuer, this_update);
 -- step: revocation lists kept until they can be checked
 CREATE INDEX revocation_list_kept ON revocation_list (issuer) WHERE der IS NOT NULL;
 
+-- step: forged revocation lists
+CREATE TABLE forged_list (
+    -- SHA-256 of the DER of a CRL that its issuer did not sign: it is evidence, and nothing that it says is believed.
+    fingerprint BLOB PRIMARY KEY NOT NULL,
+    -- The issuer that it names.
+    issuer BLOB NOT NULL REFERENCES issuer (id),
+    -- Where it came from, as the caller names it.
+    source TEXT NOT NULL,
+    -- When it turned up first.
+    recorded_at INTEGER NOT NULL
+) STRICT, WITHOUT ROWID;
+
 -- step: events
 CREATE TABLE event (
     -- UUIDv7: the order of ids is the order of changes by one process.

@@ -183,12 +183,11 @@ async fn a_crl_of_a_known_issuer_is_checked_and_recorded_once() {
 }
 
 #[tokio::test]
-async fn a_crl_that_its_issuer_did_not_sign_is_refused() {
+async fn a_crl_that_its_issuer_did_not_sign_is_noted_and_not_believed() {
     let ca = Ca::new("CA");
     let (registry, issuer) = ledger_with(&ca).await;
     let summary = Crl::forged(&ca).entry(5, COMPROMISED).import(&registry).await;
-    assert_eq!((summary.revocations, summary.refused_count), (0, 1));
-    assert!(summary.refused[0].reason.contains("signature"), "{:?}", summary.refused);
+    assert_eq!((summary.revocations, summary.refused_count, summary.forged.len()), (0, 0, 1));
     assert_eq!(status(&registry, issuer, 5).await, Status::Unknown);
 }
 
@@ -498,20 +497,24 @@ async fn the_crl_of_a_ca_that_changed_its_key_is_also_for_certificates_of_the_ol
     assert_eq!(get(&registry, ids[0]).await.status, Status::Valid);
 }
 
-/// All of PKITS goes in, but for the one CRL whose signature is wrong on purpose; and going in again changes nothing,
-/// although its delta CRL lifts a hold that its base CRL set.
+/// All of PKITS goes in, the one CRL whose signature is wrong on purpose as evidence only; and going in again changes
+/// nothing, although its delta CRL lifts a hold that its base CRL set.
 #[tokio::test]
 async fn pkits_goes_in_once_and_again_changes_nothing() {
     let Some(folder) = pkits() else { return };
     let registry = ledger().await;
     let everything = || vec![ImportInput::Path(folder.join("certs")), ImportInput::Path(folder.join("crls"))];
     let first = registry.import(everything(), &ImportOptions::default(), &mut |_| {}).await.unwrap();
-    assert_eq!((first.new, first.known, first.refused_count), (405, 0, 1), "{:?}", first.refused);
-    assert!(first.refused[0].position.contains("BadCRLSignatureCACRL.crl"), "{:?}", first.refused);
+    assert_eq!((first.new, first.known, first.refused_count), (405, 0, 0), "{:?}", first.refused);
+    let [forged] = &first.forged[..] else { panic!("{:?}", first.forged) };
+    assert!(forged.contains("BadCRLSignatureCACRL.crl"), "{forged}");
     assert!(first.revocations > 30 && first.holds_lifted == 1, "{first:?}");
     let before = registry.counts().await.unwrap();
     let again = registry.import(everything(), &ImportOptions::default(), &mut |_| {}).await.unwrap();
-    assert_eq!((again.new, again.known, again.refused_count), (0, 405, 1));
+    assert_eq!((again.new, again.known, again.refused_count), (0, 405, 0));
+    assert_eq!(again.forged, first.forged);
+    let forged = EventFilter { action: Some("revocation-list.forged".to_owned()), ..EventFilter::default() };
+    assert_eq!(registry.events(&forged, &Page::default()).await.unwrap().events.len(), 1, "it is noted once");
     assert_eq!((again.revocations, again.holds_lifted), (0, 0));
     assert_eq!(again.revocations_known, first.revocations + first.revocations_known + first.holds_lifted);
     assert_eq!(registry.counts().await.unwrap(), before);

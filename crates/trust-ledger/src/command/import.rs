@@ -92,7 +92,7 @@ pub(crate) async fn run(registry: &Registry, output: &Output, arguments: Argumen
     // What went in before a full disk stays, so it is told as well.
     report(output, summary, annotates)?;
     let summary = outcome?;
-    let has_problems = summary.refused_count > 0 || !summary.lists_dropped.is_empty();
+    let has_problems = summary.refused_count > 0 || !summary.lists_dropped.is_empty() || !summary.forged.is_empty();
     Ok(if has_problems { Exit::Problems } else { Exit::Done })
 }
 
@@ -122,6 +122,12 @@ fn report(output: &Output, summary: &ImportSummary, annotates: bool) -> Result<(
     }
     if summary.refused_count > LISTED as u64 {
         say(&format!("refused: {} more", grouped(summary.refused_count - LISTED as u64)));
+    }
+    for position in summary.forged.iter().take(LISTED) {
+        say(&format!(
+            "forged: {}: a CRL that its issuer, who is in the ledger, did not sign; it is noted and not believed",
+            for_terminal(position)
+        ));
     }
     for source in summary.lists_dropped.iter().take(LISTED) {
         say(&format!(
@@ -166,6 +172,7 @@ fn describe(summary: &ImportSummary, annotates: bool) -> String {
     nouns(summary.revocations_outdated, "hold", "passed over: a newer CRL has spoken");
     nouns(summary.holds_lifted, "hold", "lifted");
     nouns(summary.lists_checked, "CRL", "of an earlier import checked now that its issuer is known");
+    nouns(summary.forged.len() as u64, "CRL", "noted and not believed: not signed by its issuer");
     nouns(summary.lists_dropped.len() as u64, "CRL", "of an earlier import dropped");
     for (kind, count) in &summary.skipped {
         optional(*count, format!("skipped: {}", for_terminal(kind)));

@@ -52,6 +52,7 @@ impl Sqlite for Database {
             .pool_min_size(source.connections)
             .pool_max_size(source.connections)
             .acquire_timeout(PATIENCE)
+            .inline_reads(source.inline)
             .cache_kib(CACHE_KIB);
         if let Some(key) = source.key {
             config = config.key(KeySource::literal(key));

@@ -34,8 +34,9 @@ measured, which takes some five minutes. Before that the peers are compiled, onc
 
 A ratio above 1 means that we are better. Numbers go to standard output, everything else to standard error.
 
-The programs are built in target/peers, where the databases are written, too; how fast that disk is, is printed. SQLCipher is linked with the system's OpenSSL (`libssl-dev`, `pkg-config`) unless the environment sets
-OPENSSL_NO_VENDOR; 0 compiles OpenSSL, which takes some minutes more.
+The programs are built in target/peers, where the databases are written, too; how fast that disk is, is printed.
+SQLCipher is linked with the system's OpenSSL (`libssl-dev`, `pkg-config`) unless the environment sets OPENSSL_NO_VENDOR:
+0 compiles OpenSSL, which takes some minutes more.
 
 docs/benchmarks.md says what is measured and how noise is kept down.
 ";

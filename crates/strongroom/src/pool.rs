@@ -26,6 +26,8 @@ mod settings;
 mod slots;
 mod stats;
 mod sync;
+#[cfg(test)]
+mod tests;
 
 use std::fmt;
 use std::future::Future;

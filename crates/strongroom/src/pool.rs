@@ -13,8 +13,9 @@
 //! * A connection that is not proven clean when it comes home is closed, never lent again; so is one whose borrower
 //!   panicked.
 //! * No call waits longer than [`acquire_timeout`](Settings::acquire_timeout), and its error says for whom it waited.
-//! * One background task does all that takes time: connecting, tests, timeouts. It runs on the runtime of whoever waited
-//!   first, is started anew on another when that one is shut down, and ends with the pool.
+//! * There are never more connections than [`max_size`](Settings::max_size): one is closed before another is made for it.
+//! * One background task does all that takes time: connecting, tests, timeouts. It runs on the runtime of whoever came
+//!   first, which must not stand still; is started anew on another when that one is shut down; and ends with the pool.
 //!
 //! Start from [`Pool::new`].
 
@@ -25,12 +26,15 @@ mod settings;
 mod slots;
 mod stats;
 mod sync;
+#[cfg(test)]
+mod tests;
 
 use std::fmt;
 use std::future::Future;
 use std::ops::{Deref, DerefMut};
 use std::panic::Location;
 use std::pin::Pin;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::task::{Context, Poll};
 use std::time::Duration;
@@ -42,9 +46,11 @@ use crate::error::Holder;
 
 pub use self::counters::{CloseReason, Histogram};
 use self::driver::Driver;
+use self::driver::delay;
+use self::queue::{Notice, Waiter};
 pub use self::settings::Settings;
 pub(crate) use self::settings::clamp;
-use self::slots::{Borrower, Callback, Loan, Slots, Taken, Tell};
+use self::slots::{Borrower, Loan, Obstacle, Slots, Taken, Tell, Unwanted};
 pub use self::stats::Stats;
 pub(crate) use self::stats::escaped;
 
@@ -59,7 +65,8 @@ pub trait Connect: Send + Sync + 'static {
     ///
     /// # Cancel safety
     ///
-    /// Dropped at any await when the pool is closed or the runtime shut down; nothing may stay behind.
+    /// Dropped at any await when the pool is closed, the runtime shut down, or it has taken longer than the acquire timeout;
+    /// nothing may stay behind.
     fn connect(&self) -> impl Future<Output = Result<Self::Connection, Self::Error>> + Send;
 
     /// Whether another attempt may succeed. Default: yes.
@@ -78,8 +85,8 @@ pub trait Connect: Send + Sync + 'static {
         async { Ok(()) }
     }
 
-    /// Called before a connection is lent; answering `false` closes it, and another one is lent. Must not block.
-    /// Default: `true`.
+    /// Called before a connection is lent; answering `false` closes it, and another one is lent. When it was a new one,
+    /// that is made after a pause. Must not block. Default: `true`.
     fn check_out(&self, connection: &mut Self::Connection) -> bool {
         let _ = connection;
         true
@@ -100,6 +107,8 @@ pub struct Pool<C: Connect> {
 struct Inner<C: Connect> {
     connect: C,
     settings: Settings,
+    /// How many [`Pool`]s share this. With the last one the pool is closed; lent connections keep only this alive.
+    handles: AtomicUsize,
     slots: Slots<Entry<C::Connection>, AcquireError<C::Error>>,
     driver: Driver,
     /// Told when the pool is paused or closed and the last connection is gone.
@@ -113,9 +122,17 @@ struct Inner<C: Connect> {
 /// A connection with what the pool knows of it.
 struct Entry<T> {
     connection: T,
-    /// When it came home last, or was made or tested.
-    idle_since: Instant,
+    /// When it was last known to live: it was made, came home, or passed a test.
+    proven: Instant,
     expires: Option<Instant>,
+    /// Whether nobody has had it yet.
+    is_new: bool,
+}
+
+impl<T> Entry<T> {
+    fn is_over(&self, now: Instant) -> bool {
+        self.expires.is_some_and(|expires| expires <= now)
+    }
 }
 
 /// Why no connection was lent.
@@ -126,12 +143,12 @@ pub enum AcquireError<E> {
     AllBusy {
         /// How long this caller waited.
         waited: Duration,
-        /// How many connections there are.
+        /// How many connections there are; from [`Pool::close`], how many are not home yet.
         size: usize,
         /// The borrower that has held one longest.
         oldest: Option<Holder>,
     },
-    /// Connections were being made for the whole acquire timeout.
+    /// Connections were being made or tested for the whole acquire timeout.
     Connecting {
         /// How long this caller waited.
         waited: Duration,
@@ -176,12 +193,14 @@ impl<E: std::error::Error + 'static> std::error::Error for AcquireError<E> {
 }
 
 impl<C: Connect> Pool<C> {
-    /// Makes a pool, without any I/O: connections are made when they are asked for.
-    pub fn new(connect: C, settings: Settings) -> Self {
+    /// Makes a pool, without any I/O: connections are made when the first is asked for.
+    pub fn new(connect: C, mut settings: Settings) -> Self {
+        settings.min_size = clamp("pool.min_size", settings.min_size, 0, settings.max_size);
         let inner = Inner {
             connect,
             slots: Slots::new(settings.max_size),
             settings,
+            handles: AtomicUsize::new(1),
             driver: Driver::default(),
             quiet: Notify::new(),
             alone: Arc::default(),
@@ -211,29 +230,36 @@ impl<C: Connect> Pool<C> {
         location: &'static Location<'static>,
     ) -> Result<Pooled<C>, AcquireError<C::Error>> {
         let inner = &self.inner;
-        let mut now = Instant::now();
-        let deadline = now + inner.settings.acquire_timeout;
+        inner.driver.start(inner);
+        let waiter = inner.waiter(location);
+        let mut now = waiter.since;
+        let mut refused = 0;
         loop {
-            let taken = inner.slots.take(location, now, deadline, &mut None).map_err(|_| AcquireError::Closed)?;
-            let loan = match taken {
-                Taken::Loan(loan) => loan,
-                Taken::Queued(waiter, tell) => {
-                    inner.tell(tell);
-                    match (Waiting { inner, waiter: Some(waiter) }).await {
-                        Err(AcquireError::DriverLost) => {
-                            now = Instant::now();
-                            continue;
-                        }
-                        served => served?,
+            match (Acquiring { inner, waiter, now, place: None }).await {
+                Ok(loan) => {
+                    let mut pooled = Pooled::new(inner, loan);
+                    if pooled.is_fit(now, waiter.deadline).await {
+                        return Ok(pooled);
+                    }
+                    let is_new = pooled.entry().is_new;
+                    drop(pooled);
+                    now = Instant::now();
+                    if is_new {
+                        // As after a failed attempt: who makes connections only to refuse them must not do so all the time.
+                        refused += 1;
+                        let until = now + delay(inner.settings.connect_delay, refused);
+                        tokio::time::sleep_until(until.min(waiter.deadline)).await;
                     }
                 }
-            };
-            let mut pooled = Pooled::new(inner, loan);
-            if pooled.is_fit(now, deadline).await {
-                return Ok(pooled);
+                Err(AcquireError::DriverLost) => {}
+                Err(error) => return Err(error),
             }
-            drop(pooled);
             now = Instant::now();
+            if waiter.deadline <= now {
+                return Err(inner.waited_in_vain(now - waiter.since, inner.slots.timed_out()));
+            }
+            // The background task may have looked for the next deadline before this one was back.
+            inner.driver.wake();
         }
     }
 
@@ -251,62 +277,69 @@ impl<C: Connect> Pool<C> {
         &self,
         location: &'static Location<'static>,
     ) -> Result<Option<Pooled<C>>, AcquireError<C::Error>> {
-        let now = Instant::now();
-        let loan = self.inner.slots.try_take(location, now).map_err(|_| AcquireError::Closed)?;
-        let pooled = loan.map(|loan| Pooled::new(&self.inner, loan));
-        Ok(pooled
-            .filter(|pooled| !pooled.needs_test(now))
-            .and_then(|mut pooled| pooled.check_out(now).then_some(pooled)))
+        let inner = &self.inner;
+        loop {
+            let now = Instant::now();
+            let is_tested = |entry: &Entry<_>| !inner.needs_test(entry, now);
+            let loan = inner.slots.try_take(location, now, is_tested).map_err(|_| AcquireError::Closed)?;
+            let Some(loan) = loan else { return Ok(None) };
+            let mut pooled = Pooled::new(inner, loan);
+            if pooled.check_out(now) {
+                return Ok(Some(pooled));
+            }
+        }
     }
 
     /// Calls `then` with a connection, here if one is idle, else by whoever brings one home. It gets no test.
+    ///
+    /// `then` may be called with [`DriverLost`](AcquireError::DriverLost): the caller then does this again, on another
+    /// runtime.
     pub(crate) fn acquire_with(
         &self,
         location: &'static Location<'static>,
         then: impl FnOnce(Result<Pooled<C>, AcquireError<C::Error>>) + Send + 'static,
     ) {
-        let now = Instant::now();
-        match self.inner.slots.try_take(location, now) {
-            Ok(Some(loan)) => return then(Ok(Pooled::untested(&self.inner, loan))),
-            Ok(None) => {}
-            Err(_) => return then(Err(AcquireError::Closed)),
-        }
-        let inner = Arc::clone(&self.inner);
-        let callback: Callback<_, _> = Box::new(move |served: Result<Loan<_>, _>| {
-            then(served.map(|loan| Pooled::untested(&inner, loan)));
-        });
-        let mut callback = Some(callback);
-        let deadline = now + self.inner.settings.acquire_timeout;
-        match (self.inner.slots.take(location, now, deadline, &mut callback), callback) {
-            (Ok(Taken::Loan(loan)), Some(callback)) => callback(Ok(loan)),
-            (Ok(Taken::Queued(_, tell)), _) => {
-                self.inner.start_driver();
-                self.inner.tell(tell);
+        let inner = &self.inner;
+        let waiter = inner.waiter(location);
+        // The usual case, without an allocation.
+        if let Ok(Some(loan)) = inner.slots.try_take(location, waiter.since, |_| true) {
+            let mut pooled = Pooled::new(inner, loan);
+            if pooled.check_out(waiter.since) {
+                return then(Ok(pooled));
             }
-            (Err(_), Some(callback)) => callback(Err(AcquireError::Closed)),
-            (_, None) => unreachable!("the callback is taken away only when it is queued"),
         }
+        inner.serve(waiter, Box::new(then));
     }
 
-    /// Makes connections until there are `count`, and answers when they are made.
+    /// Makes connections until there are `count`, at most [`max_size`](Settings::max_size), and answers when they are made.
+    /// For a pool that is not in use yet: it takes as many connections, and gives them back.
     ///
     /// # Errors
     ///
     /// As [`acquire`](Self::acquire).
+    ///
+    /// # Cancel safety
+    ///
+    /// Dropped, connections that are being made are kept.
     #[track_caller]
     pub fn open_at_least(&self, count: usize) -> impl Future<Output = Result<(), AcquireError<C::Error>>> + Send {
         let location = Location::caller();
         async move {
-            let mut held = Vec::new();
-            for _ in 0..count.min(self.inner.settings.max_size) {
-                // All are asked for before the first is waited for, so that they are made at the same time.
+            // All are asked for before the first is waited for, so that they are made at the same time.
+            let ask = || {
                 let (sender, receiver) = tokio::sync::oneshot::channel();
                 self.acquire_with(location, move |served| drop(sender.send(served)));
-                held.push(receiver);
-            }
+                receiver
+            };
+            let asked: Vec<_> = (0..count.min(self.inner.settings.max_size)).map(|_| ask()).collect();
             let mut opened = Vec::new();
-            for receiver in held {
-                opened.push(receiver.await.unwrap_or(Err(AcquireError::Closed))?);
+            for mut receiver in asked {
+                opened.push(loop {
+                    match receiver.await.unwrap_or(Err(AcquireError::Closed)) {
+                        Err(AcquireError::DriverLost) => receiver = ask(),
+                        served => break served?,
+                    }
+                });
             }
             Ok(())
         }
@@ -316,8 +349,8 @@ impl<C: Connect> Pool<C> {
     /// finds the password changed, or the server no longer the primary, calls this; of several who find it at the same time,
     /// the first ends the generation.
     pub fn end_generation(&self, pooled: &Pooled<C>) {
-        let swept = self.inner.slots.end_generation(pooled.generation);
-        self.inner.tell(swept.tell);
+        let unwanted = self.inner.slots.end_generation(pooled.generation);
+        self.inner.close_all(unwanted);
     }
 
     /// Refuses everybody from now on, and waits until all connections are home and closed.
@@ -336,21 +369,21 @@ impl<C: Connect> Pool<C> {
 
     /// [`close`](Self::close) without waiting.
     pub(crate) fn dismiss(&self) {
-        let swept = self.inner.slots.close(|| AcquireError::Closed);
-        self.inner.tell(swept.tell);
+        let unwanted = self.inner.slots.close(|| AcquireError::Closed);
+        // Before anything that may panic: the background task ends, and what it has under way.
         self.inner.driver.wake();
+        self.inner.close_all(unwanted);
     }
 
     /// Waits until all connections are home, and closes them; who comes meanwhile waits. When the guard is dropped, it goes
-    /// on as before.
+    /// on as before; so it does when this future is.
     pub(crate) async fn pause(&self, patience: Duration) -> Result<Paused<C>, AcquireError<C::Error>> {
         let began = Instant::now();
         let alone = tokio::time::timeout(patience, Arc::clone(&self.inner.alone).lock_owned()).await;
         let alone = alone.map_err(|_| self.inner.all_busy(began.elapsed()))?;
-        let swept = self.inner.slots.pause().map_err(|_| AcquireError::Closed)?;
+        let unwanted = self.inner.slots.pause().map_err(|_| AcquireError::Closed)?;
         let paused = Paused { inner: Arc::clone(&self.inner), _alone: alone };
-        self.inner.tell(swept.tell);
-        drop(swept.closed);
+        self.inner.close_all(unwanted);
         self.inner.wait_until_quiet(patience.saturating_sub(began.elapsed())).await?;
         Ok(paused)
     }
@@ -362,14 +395,13 @@ impl<C: Connect> Pool<C> {
 
     /// Connections that are open or being made.
     pub fn size(&self) -> usize {
-        let sizes = self.inner.slots.sizes();
-        sizes.idle + sizes.lent + sizes.connecting
+        self.inner.slots.sizes().total()
     }
 
     /// Numbers of this moment, and counters since the pool was made.
     pub fn stats(&self) -> Stats {
-        let counters = self.inner.slots.counters(|counters| counters.clone());
-        Stats::new(self.inner.slots.sizes(), self.inner.slots.oldest().map(Holder::from), counters)
+        let (sizes, oldest, counters) = self.inner.slots.numbers();
+        Stats::new(sizes, oldest.map(Holder::from), counters)
     }
 
     pub(crate) fn connector(&self) -> &C {
@@ -379,7 +411,17 @@ impl<C: Connect> Pool<C> {
 
 impl<C: Connect> Clone for Pool<C> {
     fn clone(&self) -> Self {
+        // Relaxed, as for an Arc: whoever clones has one.
+        self.inner.handles.fetch_add(1, Ordering::Relaxed);
         Pool { inner: Arc::clone(&self.inner) }
+    }
+}
+
+impl<C: Connect> Drop for Pool<C> {
+    fn drop(&mut self) {
+        if self.inner.handles.fetch_sub(1, Ordering::AcqRel) == 1 {
+            self.dismiss();
+        }
     }
 }
 
@@ -399,9 +441,56 @@ impl<C: Connect> Inner<C> {
         }
     }
 
-    /// Makes sure of the background task, on the runtime of whoever calls.
-    fn start_driver(self: &Arc<Self>) {
-        self.driver.start(self);
+    /// Somebody who comes now.
+    fn waiter(&self, location: &'static Location<'static>) -> Waiter {
+        let since = Instant::now();
+        Waiter { location, since, deadline: since + self.settings.acquire_timeout }
+    }
+
+    /// Calls `then` with a connection, now or later.
+    fn serve(self: &Arc<Self>, waiter: Waiter, then: Then<C>) {
+        let mut then = Some(then);
+        let notice = || {
+            let (inner, then) = (Arc::clone(self), then.take().expect("it is asked for once"));
+            Notice::Callback(Box::new(move |served| inner.served(waiter, served, then)))
+        };
+        let taken = self.slots.take(waiter, Instant::now(), notice);
+        match (taken, then) {
+            (Ok(Taken::Queued(_, tell)), _) => {
+                self.driver.start(self);
+                self.tell(tell);
+            }
+            (Ok(Taken::Loan(loan)), Some(then)) => self.served(waiter, Ok(loan), then),
+            (Err(_), Some(then)) => then(Err(AcquireError::Closed)),
+            (_, None) => unreachable!("it is taken away only when it is queued"),
+        }
+    }
+
+    fn served(self: &Arc<Self>, waiter: Waiter, served: Served<C>, then: Then<C>) {
+        let loan = match served {
+            Ok(loan) => loan,
+            Err(error) => return then(Err(error)),
+        };
+        let now = Instant::now();
+        let mut pooled = Pooled::new(self, loan);
+        if pooled.check_out(now) {
+            return then(Ok(pooled));
+        }
+        let is_new = pooled.entry().is_new;
+        drop(pooled);
+        // Nobody pauses here, so that new connections must not be refused one after the other.
+        if is_new || waiter.deadline <= now {
+            return then(Err(self.waited_in_vain(now - waiter.since, self.slots.timed_out())));
+        }
+        self.serve(waiter, then);
+        self.driver.wake();
+    }
+
+    fn waited_in_vain(&self, waited: Duration, obstacle: Obstacle) -> AcquireError<C::Error> {
+        match obstacle {
+            Obstacle::Busy { size, oldest } => AcquireError::AllBusy { waited, size, oldest: oldest.map(Holder::from) },
+            Obstacle::Connecting => AcquireError::Connecting { waited, last: self.last_error().clone() },
+        }
     }
 
     async fn wait_until_quiet(&self, patience: Duration) -> Result<(), AcquireError<C::Error>> {
@@ -420,29 +509,31 @@ impl<C: Connect> Inner<C> {
     }
 
     fn all_busy(&self, waited: Duration) -> AcquireError<C::Error> {
-        let oldest = self.slots.oldest().map(Holder::from);
-        AcquireError::AllBusy { waited, size: self.settings.max_size, oldest }
+        let (sizes, oldest, _) = self.slots.numbers();
+        AcquireError::AllBusy { waited, size: sizes.total(), oldest: oldest.map(Holder::from) }
     }
 
-    /// A connection comes home.
-    fn come_home(
-        &self,
-        slot: usize,
-        generation: u64,
-        entry: Entry<C::Connection>,
-        reason: Option<CloseReason>,
-        now: Instant,
-    ) {
-        let is_over = entry.expires.is_some_and(|expires| expires <= now);
-        let reason = reason.or(is_over.then_some(CloseReason::Lifetime));
-        if reason.is_some() {
-            // Closed before its slot is vacant: there are never more connections than slots.
-            drop(entry);
-            return self.tell(self.slots.vacate(slot, reason, now));
+    /// Gives a connection, new or lent until now, to who is next.
+    fn give(&self, loan: Loan<Entry<C::Connection>>, now: Instant) {
+        if let Err(unwanted) = self.slots.give(loan, now) {
+            drop(self.closing(unwanted));
         }
-        let (unwelcome, tell) = self.slots.give(Loan { slot, generation, item: entry }, now);
-        drop(unwelcome);
-        self.tell(tell);
+    }
+
+    fn close_all(&self, unwanted: Vec<Unwanted<Entry<C::Connection>>>) {
+        // Collected first, so that none is forgotten when dropping one of them panics.
+        let closing: Vec<_> = unwanted.into_iter().map(|unwanted| self.closing(unwanted)).collect();
+        drop(closing);
+    }
+
+    fn closing(&self, unwanted: Unwanted<Entry<C::Connection>>) -> Closing<'_, C> {
+        let Unwanted { slot, reason, item } = unwanted;
+        Closing { entry: item, vacating: Vacating { inner: self, slot, reason: Some(reason) } }
+    }
+
+    fn needs_test(&self, entry: &Entry<C::Connection>, now: Instant) -> bool {
+        let idle = now.saturating_duration_since(entry.proven);
+        self.settings.test_after_idle.is_some_and(|after| idle > after)
     }
 
     fn last_error(&self) -> std::sync::MutexGuard<'_, Option<C::Error>> {
@@ -450,10 +541,28 @@ impl<C: Connect> Inner<C> {
     }
 }
 
-impl<C: Connect> Drop for Inner<C> {
+/// A connection that is closed when this is dropped, and its slot vacated then.
+struct Closing<'p, C: Connect> {
+    // Fields are dropped in this order, and the second one even when dropping the first panics.
+    entry: Entry<C::Connection>,
+    vacating: Vacating<'p, C>,
+}
+
+struct Vacating<'p, C: Connect> {
+    inner: &'p Inner<C>,
+    slot: usize,
+    /// None when the connection is kept after all.
+    reason: Option<CloseReason>,
+}
+
+impl<C: Connect> Drop for Vacating<'_, C> {
     fn drop(&mut self) {
-        // The background task ends when it finds nobody to work for.
-        self.driver.wake();
+        if self.reason.is_none() {
+            return;
+        }
+        self.inner.tell(self.inner.slots.vacate(self.slot, self.reason, Instant::now()));
+        // There may be fewer connections now than there should be.
+        self.inner.driver.wake();
     }
 }
 
@@ -463,32 +572,52 @@ impl From<Borrower> for Holder {
     }
 }
 
-/// A place in the queue.
-struct Waiting<'p, C: Connect> {
+type Served<C> = Result<Loan<Entry<<C as Connect>::Connection>>, AcquireError<<C as Connect>::Error>>;
+
+/// What is to be done with a connection.
+type Then<C> = Box<dyn FnOnce(Result<Pooled<C>, AcquireError<<C as Connect>::Error>>) + Send>;
+
+/// Takes an idle connection, or waits for its turn.
+struct Acquiring<'p, C: Connect> {
     inner: &'p Arc<Inner<C>>,
-    waiter: Option<usize>,
+    waiter: Waiter,
+    now: Instant,
+    /// The place in the queue, while it has one.
+    place: Option<usize>,
 }
 
-impl<C: Connect> Future for Waiting<'_, C> {
-    type Output = Result<Loan<Entry<C::Connection>>, AcquireError<C::Error>>;
+impl<C: Connect> Future for Acquiring<'_, C> {
+    type Output = Served<C>;
 
     fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
-        let waiter = self.waiter.expect("it is not polled after it was ready");
-        let served = self.inner.slots.poll(waiter, context.waker());
-        if served.is_ready() {
-            self.waiter = None;
+        let inner = self.inner;
+        if let Some(place) = self.place {
+            let served = inner.slots.poll(place, context.waker());
+            if served.is_ready() {
+                self.place = None;
+                return served;
+            }
         } else {
-            self.inner.start_driver();
+            match inner.slots.take(self.waiter, self.now, || Notice::Waker(context.waker().clone())) {
+                Ok(Taken::Loan(loan)) => return Poll::Ready(Ok(loan)),
+                Ok(Taken::Queued(place, tell)) => {
+                    self.place = Some(place);
+                    inner.tell(tell);
+                }
+                Err(_) => return Poll::Ready(Err(AcquireError::Closed)),
+            }
         }
-        served
+        // Who waits makes sure that somebody works for him.
+        inner.driver.start(inner);
+        Poll::Pending
     }
 }
 
-impl<C: Connect> Drop for Waiting<'_, C> {
+impl<C: Connect> Drop for Acquiring<'_, C> {
     fn drop(&mut self) {
-        let served = self.waiter.and_then(|waiter| self.inner.slots.leave(waiter));
+        let served = self.place.and_then(|place| self.inner.slots.leave(place));
         if let Some(loan) = served {
-            self.inner.come_home(loan.slot, loan.generation, loan.item, None, Instant::now());
+            self.inner.give(loan, Instant::now());
         }
     }
 }
@@ -512,15 +641,9 @@ impl<C: Connect> Pooled<C> {
         Pooled { inner: Arc::clone(inner), entry: Some(item), slot, generation, unfit: None, is_lent: false }
     }
 
-    fn untested(inner: &Arc<Inner<C>>, loan: Loan<Entry<C::Connection>>) -> Self {
-        let mut pooled = Self::new(inner, loan);
-        pooled.is_lent = true;
-        pooled
-    }
-
     /// Whether it may be lent: tested when it was idle for long. When not, and when this is dropped, it is closed.
     async fn is_fit(&mut self, now: Instant, deadline: Instant) -> bool {
-        (!self.needs_test(now) || self.passes_test(deadline).await) && self.check_out(now)
+        (!self.inner.needs_test(self.entry(), now) || self.passes_test(deadline).await) && self.check_out(now)
     }
 
     async fn passes_test(&mut self, deadline: Instant) -> bool {
@@ -529,7 +652,7 @@ impl<C: Connect> Pooled<C> {
         match tokio::time::timeout_at(deadline, inner.connect.test(&mut *self)).await {
             Ok(Ok(())) => {
                 self.unfit = None;
-                self.entry.as_mut().expect("present until dropped").idle_since = Instant::now();
+                self.entry.as_mut().expect("present until dropped").proven = Instant::now();
             }
             Ok(Err(error)) => tracing::debug!(%error, "an idle connection failed its test and is closed"),
             Err(_) => tracing::debug!("an idle connection's test outlasted the acquire timeout; it is closed"),
@@ -537,19 +660,19 @@ impl<C: Connect> Pooled<C> {
         self.unfit.is_none()
     }
 
-    fn needs_test(&self, now: Instant) -> bool {
-        let idle = now.saturating_duration_since(self.entry().idle_since);
-        self.inner.settings.test_after_idle.is_some_and(|after| idle > after)
-    }
-
     fn check_out(&mut self, now: Instant) -> bool {
         let entry = self.entry.as_mut().expect("present until dropped");
-        if entry.expires.is_some_and(|expires| expires <= now) {
+        if entry.is_over(now) {
             self.unfit = Some(CloseReason::Lifetime);
-        } else if !self.inner.connect.check_out(&mut entry.connection) {
-            self.unfit = Some(CloseReason::TestFailed);
+            return false;
         }
-        self.is_lent = self.unfit.is_none();
+        // What it is until it is asked, and what it stays when asking panics.
+        self.unfit = Some(CloseReason::TestFailed);
+        if self.inner.connect.check_out(&mut entry.connection) {
+            entry.is_new = false;
+            self.unfit = None;
+            self.is_lent = true;
+        }
         self.is_lent
     }
 
@@ -574,17 +697,28 @@ impl<C: Connect> DerefMut for Pooled<C> {
 
 impl<C: Connect> Drop for Pooled<C> {
     fn drop(&mut self) {
-        let Some(mut entry) = self.entry.take() else { return };
+        let Some(entry) = self.entry.take() else { return };
         let now = Instant::now();
-        let mut reason = self.unfit;
+        // Whatever returns or panics before it is known to be clean closes it.
+        let reason = self.unfit.or(Some(CloseReason::Unclean));
+        let mut closing = Closing { entry, vacating: Vacating { inner: &self.inner, slot: self.slot, reason } };
+        if self.unfit.is_some() {
+            return;
+        }
         if self.is_lent {
             // Whoever panics may have been in the middle of anything.
-            if std::thread::panicking() || !self.inner.connect.check_in(&mut entry.connection) {
-                reason = Some(CloseReason::Unclean);
+            if std::thread::panicking() || !self.inner.connect.check_in(&mut closing.entry.connection) {
+                return;
             }
-            entry.idle_since = now;
+            closing.entry.proven = now;
         }
-        self.inner.come_home(self.slot, self.generation, entry, reason, now);
+        if closing.entry.is_over(now) {
+            closing.vacating.reason = Some(CloseReason::Lifetime);
+            return;
+        }
+        closing.vacating.reason = None;
+        let Closing { entry, .. } = closing;
+        self.inner.give(Loan { slot: self.slot, generation: self.generation, item: entry }, now);
     }
 }
 
@@ -603,5 +737,6 @@ pub(crate) struct Paused<C: Connect> {
 impl<C: Connect> Drop for Paused<C> {
     fn drop(&mut self) {
         self.inner.tell(self.inner.slots.resume());
+        self.inner.driver.wake();
     }
 }

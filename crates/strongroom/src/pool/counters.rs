@@ -71,10 +71,6 @@ impl Counters {
         self.uses.record(used);
     }
 
-    pub(super) fn timed_out(&mut self) {
-        self.timeouts += 1;
-    }
-
     pub(super) fn closed(&mut self, reason: CloseReason) {
         self.closed[reason as usize] += 1;
     }

@@ -4,18 +4,17 @@
 //! and names borrowers that hold on for long. It sleeps until the next of these is due, or until it is woken.
 
 use std::hash::{BuildHasher, Hasher, RandomState};
-use std::panic::Location;
-use std::sync::{Arc, Mutex, PoisonError, Weak};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Weak};
 use std::time::Duration;
 
 use tokio::sync::Notify;
-use tokio::task::{JoinHandle, JoinSet};
+use tokio::task::{JoinError, JoinSet};
 use tokio::time::Instant;
 
 use super::counters::CloseReason;
-use super::slots::{Borrower, Loan, Sizes, Verdict};
+use super::slots::{Loan, Verdict};
 use super::{AcquireError, Connect, Entry, Inner, Pooled};
-use crate::error::Holder;
 
 /// Longest pause between two attempts to connect.
 const LONGEST_DELAY: Duration = Duration::from_secs(60);
@@ -24,17 +23,17 @@ const LONGEST_DELAY: Duration = Duration::from_secs(60);
 #[derive(Default)]
 pub(super) struct Driver {
     wake: Arc<Notify>,
-    task: Mutex<Option<JoinHandle<()>>>,
+    /// Set before the task is spawned, unset when it is dropped, before the waiters hear of it.
+    is_running: AtomicBool,
 }
 
 impl Driver {
-    /// Starts the task on the current runtime, unless it runs. It is gone when the pool was never waited for, and when its
-    /// runtime was shut down.
+    /// Starts the task on the current runtime, unless it runs.
     pub(super) fn start<C: Connect>(&self, pool: &Arc<Inner<C>>) {
-        let mut task = self.task.lock().unwrap_or_else(PoisonError::into_inner);
-        if task.as_ref().is_none_or(JoinHandle::is_finished) {
+        // Looked at first, because all who acquire come by here.
+        if !self.is_running.load(Ordering::Acquire) && !self.is_running.swap(true, Ordering::AcqRel) {
             let duty = Duty { pool: Arc::downgrade(pool), retry_min_size: None };
-            *task = Some(tokio::spawn(duty.serve(Arc::clone(&self.wake))));
+            tokio::spawn(duty.serve(Arc::clone(&self.wake)));
         }
     }
 
@@ -66,7 +65,8 @@ impl<C: Connect> Duty<C> {
                 () = wake.notified() => {}
                 () = tokio::time::sleep_until(next) => {}
                 Some(ended) = errands.join_next(), if !errands.is_empty() => {
-                    if let Ok(Errand::Failed) = ended
+                    // One that panicked has failed, too.
+                    if ended.as_ref().map_or_else(JoinError::is_panic, |ended| matches!(ended, Errand::Failed))
                         && let Some(pool) = self.pool.upgrade()
                     {
                         self.retry_min_size = Some(Instant::now() + pool.settings.connect_delay);
@@ -80,7 +80,7 @@ impl<C: Connect> Duty<C> {
     fn attend(&mut self, pool: &Arc<Inner<C>>, errands: &mut JoinSet<Errand>) -> Instant {
         let (settings, slots) = (&pool.settings, &pool.slots);
         let now = Instant::now();
-        slots.expire(now, |waited, sizes, oldest| pool.waited_in_vain(waited, sizes, oldest));
+        slots.expire(now, |waited, obstacle| pool.waited_in_vain(waited, obstacle));
         // Whoever comes from now on waits that long.
         let mut next = slots.next_deadline().unwrap_or(now + settings.acquire_timeout);
 
@@ -88,22 +88,22 @@ impl<C: Connect> Duty<C> {
             next = at.map_or(next, |at| next.min(at));
             at.is_some_and(|at| at <= now)
         };
-        let swept = slots.sweep(Location::caller(), now, |entry, size| {
+        let swept = slots.sweep(|entry, size, used| {
             let idle_out = settings.idle_timeout.filter(|_| size > settings.min_size);
             if due(entry.expires) {
                 Verdict::Close(CloseReason::Lifetime)
-            } else if due(idle_out.map(|timeout| entry.idle_since + timeout)) {
+            } else if due(idle_out.map(|timeout| used + timeout)) {
                 Verdict::Close(CloseReason::Idle)
-            } else if due(settings.keepalive.map(|interval| entry.idle_since + interval)) {
+            } else if due(settings.keepalive.map(|interval| entry.proven + interval)) {
                 Verdict::Test
             } else {
                 Verdict::Keep
             }
         });
-        drop(swept.closed);
         for loan in swept.test {
             errands.spawn(keep_alive(Pooled::new(pool, loan)));
         }
+        pool.close_all(swept.unwanted);
         // What comes home later is due that much later at the soonest.
         for interval in [settings.idle_timeout, settings.keepalive, settings.max_lifetime].into_iter().flatten() {
             next = next.min(now + interval);
@@ -122,34 +122,22 @@ impl<C: Connect> Duty<C> {
                 next = next.min(at);
                 0
             }
-            _ => settings.min_size.min(settings.max_size),
+            _ => settings.min_size,
         };
         while let Some((slot, generation)) = slots.reserve(least) {
-            let reservation = Reservation { pool: Arc::downgrade(pool), slot, generation, is_open: true };
+            let reservation = Reservation { pool: Arc::clone(pool), slot, generation, is_open: true };
             errands.spawn(reservation.connect());
         }
-        // An instant that has passed meanwhile comes at once, and never without a pause for the runtime.
         next
     }
 }
 
 impl<C: Connect> Drop for Duty<C> {
     fn drop(&mut self) {
-        if let Some(pool) = self.pool.upgrade()
-            && !pool.slots.is_closed()
-        {
-            pool.slots.fail_all(|| AcquireError::DriverLost);
-        }
-    }
-}
-
-impl<C: Connect> Inner<C> {
-    fn waited_in_vain(&self, waited: Duration, sizes: Sizes, oldest: Option<Borrower>) -> AcquireError<C::Error> {
-        if sizes.lent >= self.settings.max_size {
-            let oldest = oldest.map(Holder::from);
-            return AcquireError::AllBusy { waited, size: self.settings.max_size, oldest };
-        }
-        AcquireError::Connecting { waited, last: self.last_error().clone() }
+        let Some(pool) = self.pool.upgrade() else { return };
+        // First: who hears that he is lost starts another one, as does who joins the queue after they heard.
+        pool.driver.is_running.store(false, Ordering::Release);
+        pool.slots.fail_all(|| AcquireError::DriverLost);
     }
 }
 
@@ -170,7 +158,7 @@ async fn keep_alive<C: Connect>(mut pooled: Pooled<C>) -> Errand {
 
 /// A slot in which a connection is being made. Dropped before, the slot is vacant again.
 struct Reservation<C: Connect> {
-    pool: Weak<Inner<C>>,
+    pool: Arc<Inner<C>>,
     slot: usize,
     generation: u64,
     is_open: bool,
@@ -178,58 +166,63 @@ struct Reservation<C: Connect> {
 
 impl<C: Connect> Reservation<C> {
     async fn connect(mut self) -> Errand {
-        let Some(pool) = self.pool.upgrade() else { return Errand::Done };
-        let settings = &pool.settings;
+        let settings = &self.pool.settings;
         let mut attempt = 0;
         let error = loop {
             attempt += 1;
-            let error = match pool.connect.connect().await {
-                Ok(connection) => {
-                    self.is_open = false;
-                    pool.connected(self.slot, self.generation, connection);
+            let error = match tokio::time::timeout(settings.acquire_timeout, self.pool.connect.connect()).await {
+                Ok(Ok(connection)) => {
+                    self.connected(connection);
                     return Errand::Done;
                 }
-                Err(error) => error,
+                Ok(Err(error)) => error,
+                Err(_) => {
+                    // Nobody waits any more of those for whom it was begun: another is begun for who waits now.
+                    self.pool.slots.connect_failed();
+                    tracing::debug!(attempt, "making a connection outlasted the acquire timeout; it is given up");
+                    return Errand::Failed;
+                }
             };
-            pool.slots.counters(|counters| counters.connect_errors += 1);
+            self.pool.slots.connect_failed();
             tracing::debug!(%error, attempt, "no connection could be made");
-            *pool.last_error() = Some(error.clone());
-            if attempt >= settings.connect_attempts || !pool.connect.is_transient(&error) {
+            *self.pool.last_error() = Some(error.clone());
+            if attempt >= settings.connect_attempts || !self.pool.connect.is_transient(&error) {
                 break error;
             }
             tokio::time::sleep(delay(settings.connect_delay, attempt)).await;
         };
-        // The waiter hears of it before its slot can be reserved again for the same one.
-        pool.slots.fail_first(AcquireError::Connect(error));
+        self.abandon(AcquireError::Connect(error));
         Errand::Failed
+    }
+
+    fn connected(&mut self, connection: C::Connection) {
+        self.is_open = false;
+        let now = Instant::now();
+        *self.pool.last_error() = None;
+        let expires = self.pool.settings.max_lifetime.map(|lifetime| now + less_up_to(lifetime, 10));
+        let item = Entry { connection, proven: now, expires, is_new: true };
+        self.pool.give(Loan { slot: self.slot, generation: self.generation, item }, now);
+    }
+
+    fn abandon(&mut self, failure: AcquireError<C::Error>) {
+        self.is_open = false;
+        self.pool.tell(self.pool.slots.abandon(self.slot, Instant::now(), failure));
     }
 }
 
 impl<C: Connect> Drop for Reservation<C> {
     fn drop(&mut self) {
-        let Some(pool) = self.pool.upgrade().filter(|_| self.is_open) else { return };
-        if std::thread::panicking() {
-            pool.slots.fail_first(AcquireError::ConnectorPanicked);
+        if !self.is_open {
+        } else if std::thread::panicking() {
+            self.abandon(AcquireError::ConnectorPanicked);
+        } else {
+            self.pool.tell(self.pool.slots.vacate(self.slot, None, Instant::now()));
         }
-        pool.tell(pool.slots.vacate(self.slot, None, Instant::now()));
-    }
-}
-
-impl<C: Connect> Inner<C> {
-    fn connected(&self, slot: usize, generation: u64, connection: C::Connection) {
-        let now = Instant::now();
-        self.slots.counters(|counters| counters.created += 1);
-        *self.last_error() = None;
-        let expires = self.settings.max_lifetime.map(|lifetime| now + less_up_to(lifetime, 10));
-        let item = Entry { connection, idle_since: now, expires };
-        let (unwelcome, tell) = self.slots.give(Loan { slot, generation, item }, now);
-        drop(unwelcome);
-        self.tell(tell);
     }
 }
 
 /// The pause after the `attempt`th failure.
-fn delay(first: Duration, attempt: u32) -> Duration {
+pub(super) fn delay(first: Duration, attempt: u32) -> Duration {
     let doubled = first.saturating_mul(1_u32.checked_shl(attempt - 1).unwrap_or(u32::MAX));
     less_up_to(doubled.min(LONGEST_DELAY), 4)
 }

@@ -17,12 +17,12 @@ pub(super) struct Queue<T, F> {
     len: usize,
 }
 
-/// Somebody who waits.
-#[derive(Clone, Copy)]
-pub(super) struct Waiter {
-    pub(super) location: &'static Location<'static>,
-    pub(super) since: Instant,
-    pub(super) deadline: Instant,
+/// Somebody who wants a connection.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Waiter {
+    pub(crate) location: &'static Location<'static>,
+    pub(crate) since: Instant,
+    pub(crate) deadline: Instant,
 }
 
 enum Place<T, F> {
@@ -35,9 +35,9 @@ enum Place<T, F> {
 }
 
 /// How a waiter hears that its turn has come.
-enum Notice<T, F> {
-    /// It polls; before its first poll there is no waker.
-    Waker(Option<Waker>),
+pub(crate) enum Notice<T, F> {
+    /// It polls.
+    Waker(Waker),
     Callback(Callback<T, F>),
 }
 
@@ -50,14 +50,20 @@ pub(super) struct Turn<T, F> {
 /// A waiter that was served and must hear of it, outside the lock.
 #[must_use]
 pub(super) enum Serving<T, F> {
-    Wake(Option<Waker>),
+    Wake(Waker),
     Call(Callback<T, F>, Result<Loan<T>, F>),
+}
+
+/// What a waiter that gave up leaves behind, to be dropped outside the lock.
+pub(super) enum Left<T, F> {
+    Waiting { _notice: Notice<T, F> },
+    Served(Result<Loan<T>, F>),
 }
 
 impl<T, F> Serving<T, F> {
     pub(super) fn go(self) {
         match self {
-            Serving::Wake(waker) => waker.into_iter().for_each(Waker::wake),
+            Serving::Wake(waker) => waker.wake(),
             Serving::Call(callback, outcome) => callback(outcome),
         }
     }
@@ -74,21 +80,25 @@ impl<T, F> Queue<T, F> {
         self.len
     }
 
-    pub(super) fn is_empty(&self) -> bool {
-        self.len == 0
-    }
-
     pub(super) fn first(&self) -> Option<&Waiter> {
-        match &self.places[self.first?] {
-            Place::Waiting { waiter, .. } => Some(waiter),
-            _ => unreachable!("the list links those who wait"),
-        }
+        self.first.map(|place| self.waiter(place).0)
     }
 
-    /// Puts a waiter last, and answers its place.
-    pub(super) fn push(&mut self, waiter: Waiter, callback: Option<Callback<T, F>>) -> usize {
-        let notice = callback.map_or(Notice::Waker(None), Notice::Callback);
-        let waiting = Place::Waiting { waiter, notice, before: self.last, after: None };
+    /// Puts a waiter behind all whose time is up no later, and answers its place. That is the end, unless it was served in
+    /// vain and comes back.
+    pub(super) fn push(&mut self, waiter: Waiter, notice: Notice<T, F>) -> usize {
+        let is_first = self.first().is_none_or(|first| waiter.deadline < first.deadline);
+        let mut before = if is_first { None } else { self.last };
+        while let Some((other, ahead)) = before.map(|place| self.waiter(place))
+            && waiter.deadline < other.deadline
+        {
+            before = ahead;
+        }
+        let after = match before.map(|place| &self.places[place]) {
+            Some(Place::Waiting { after, .. }) => *after,
+            _ => self.first,
+        };
+        let waiting = Place::Waiting { waiter, notice, before, after };
         let place = match self.free.pop() {
             Some(place) => {
                 self.places[place] = waiting;
@@ -99,8 +109,8 @@ impl<T, F> Queue<T, F> {
                 self.places.len() - 1
             }
         };
-        self.link(self.last, Some(place));
-        self.last = Some(place);
+        self.link(before, Some(place));
+        self.link(Some(place), after);
         self.len += 1;
         place
     }
@@ -124,11 +134,11 @@ impl<T, F> Queue<T, F> {
         }
     }
 
-    pub(super) fn poll(&mut self, place: usize, waker: &Waker) -> Poll<Result<Loan<T>, F>> {
+    /// Whether the waiter's turn has come. If not, and it has a new waker, the old one is put into `old`.
+    pub(super) fn poll(&mut self, place: usize, waker: &Waker, old: &mut Option<Waker>) -> Poll<Result<Loan<T>, F>> {
         if let Place::Waiting { notice: Notice::Waker(known), .. } = &mut self.places[place] {
-            match known {
-                Some(known) => known.clone_from(waker),
-                None => *known = Some(waker.clone()),
+            if !known.will_wake(waker) {
+                *old = Some(std::mem::replace(known, waker.clone()));
             }
             return Poll::Pending;
         }
@@ -139,14 +149,22 @@ impl<T, F> Queue<T, F> {
     }
 
     /// Takes a waiter out that gives up.
-    pub(super) fn remove(&mut self, place: usize) -> Option<Loan<T>> {
-        if self.unlink(place).is_some() {
+    pub(super) fn remove(&mut self, place: usize) -> Left<T, F> {
+        if let Some((_, notice)) = self.unlink(place) {
             self.free.push(place);
-            return None;
+            return Left::Waiting { _notice: notice };
         }
         match self.vacate(place) {
-            Place::Served(outcome) => outcome.ok(),
+            Place::Served(outcome) => Left::Served(outcome),
             _ => unreachable!("a waiter leaves its own place, once"),
+        }
+    }
+
+    /// The waiter in a place that is on the list, and the place before it.
+    fn waiter(&self, place: usize) -> (&Waiter, Option<usize>) {
+        match &self.places[place] {
+            Place::Waiting { waiter, before, .. } => (waiter, *before),
+            _ => unreachable!("the list links those who wait"),
         }
     }
 
@@ -157,35 +175,28 @@ impl<T, F> Queue<T, F> {
 
     /// Takes a place off the list, if it is on it, and leaves it free.
     fn unlink(&mut self, place: usize) -> Option<(Waiter, Notice<T, F>)> {
-        if !matches!(self.places[place], Place::Waiting { .. }) {
-            return None;
+        match std::mem::replace(&mut self.places[place], Place::Free) {
+            Place::Waiting { waiter, notice, before, after } => {
+                self.link(before, after);
+                self.len -= 1;
+                Some((waiter, notice))
+            }
+            other => {
+                self.places[place] = other;
+                None
+            }
         }
-        let Place::Waiting { waiter, notice, before, after } = std::mem::replace(&mut self.places[place], Place::Free)
-        else {
-            return None;
-        };
-        self.link(before, after);
-        if self.last == Some(place) {
-            self.last = before;
-        }
-        self.len -= 1;
-        Some((waiter, notice))
     }
 
     /// Makes two places neighbours; none stands for the list's ends.
     fn link(&mut self, left: Option<usize>, right: Option<usize>) {
-        match left {
-            None => self.first = right,
-            Some(left) => {
-                if let Place::Waiting { after, .. } = &mut self.places[left] {
-                    *after = right;
-                }
-            }
+        match left.map(|left| &mut self.places[left]) {
+            Some(Place::Waiting { after, .. }) => *after = right,
+            _ => self.first = right,
         }
-        if let Some(right) = right
-            && let Place::Waiting { before, .. } = &mut self.places[right]
-        {
-            *before = left;
+        match right.map(|right| &mut self.places[right]) {
+            Some(Place::Waiting { before, .. }) => *before = left,
+            _ => self.last = left,
         }
     }
 }

@@ -55,8 +55,8 @@ impl Default for Settings {
 }
 
 impl Settings {
-    /// Connections opened at once, and kept however long they are idle. Default 1, 0 to 10; never above the
-    /// [`max_size`](Self::max_size).
+    /// Connections that are made as soon as the pool is used, made again when they are closed, and kept however long they
+    /// are idle. Default 1, 0 to 10; never above the [`max_size`](Self::max_size).
     pub fn min_size(mut self, size: usize) -> Self {
         self.min_size = clamp("pool.min_size", size, 0, 10);
         self
@@ -75,7 +75,7 @@ impl Settings {
     }
 
     /// Attempts to make a connection before a waiter is told the cause. Default 3, 1 to 10. An error that another attempt
-    /// cannot mend ends them at once.
+    /// cannot mend ends them at once, and so does one that takes longer than the [`acquire_timeout`](Self::acquire_timeout).
     pub fn connect_attempts(mut self, attempts: u32) -> Self {
         self.connect_attempts = clamp("retry.attempts", attempts, 1, 10);
         self

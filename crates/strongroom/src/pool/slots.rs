@@ -1,11 +1,12 @@
 //! The pool's core: who has which connection, and who is next. One lock, no waiting, no I/O.
 //!
 //! A *slot* is room for one connection. A *loan* is a connection out of its slot: it is given back with
-//! [`give`](Slots::give), or its slot is emptied with [`vacate`](Slots::vacate). A *waiter* is served in the order of
-//! arrival, and nobody overtakes: a connection that comes home goes straight to the first waiter.
+//! [`give`](Slots::give), or dropped and its slot emptied with [`vacate`](Slots::vacate), in this order, so that there are
+//! never more connections than slots. A *waiter* is served in the order of arrival, and nobody overtakes: a connection that
+//! comes home goes straight to the first waiter.
 //!
-//! Wakers and callbacks are run, and connections dropped, outside the lock. This file uses nothing of the crate but its
-//! neighbours, so that the model check (`tests/model`) can compile it with loom's lock.
+//! Wakers and callbacks are run, and connections and wakers dropped, outside the lock. This file uses nothing of the crate
+//! but its neighbours, so that the model check (`tests/model`) can compile it with loom's lock.
 
 use std::collections::VecDeque;
 use std::panic::Location;
@@ -13,7 +14,7 @@ use std::task::{Poll, Waker};
 use std::time::Duration;
 
 use super::counters::{CloseReason, Counters};
-use super::queue::{Queue, Serving, Waiter};
+use super::queue::{Left, Notice, Queue, Serving, Waiter};
 use super::sync::{Instant, Mutex, MutexGuard, PoisonError};
 
 /// `T` is a connection, `F` says why a waiter got none.
@@ -27,6 +28,7 @@ struct State<T, F> {
     idle: VecDeque<usize>,
     vacant: Vec<usize>,
     connecting: usize,
+    lent: usize,
     queue: Queue<T, F>,
     /// Connections of an older generation are closed when they come home.
     generation: u64,
@@ -41,9 +43,12 @@ enum Slot<T> {
     Vacant,
     /// A connection is being made. Becomes `Idle`, or `Lent` to a waiter, with it; `Vacant` without.
     Connecting,
-    /// Becomes `Lent` when taken, `Vacant` when closed.
-    Idle(T),
-    /// Becomes `Idle` when given back, `Lent` to the next when somebody waits, `Vacant` when destroyed.
+    /// Nobody has used it since then. Becomes `Lent` when taken, `Aside` when swept.
+    Idle(T, Instant),
+    /// Taken out of idleness by the pool itself, to be tested or closed. Becomes `Idle` again, in its old place, or `Lent`
+    /// to a waiter, when given back; `Vacant` when closed.
+    Aside(Instant),
+    /// Becomes `Idle` when given back, `Lent` to the next when somebody waits, `Vacant` when closed.
     Lent(Borrower),
 }
 
@@ -52,10 +57,8 @@ enum Slot<T> {
 pub(crate) struct Borrower {
     pub(crate) location: &'static Location<'static>,
     pub(crate) since: Instant,
-    /// Whether the leak warning has been given, or is not to be.
+    /// Whether the leak warning has been given.
     warned: bool,
-    /// Whether it is the pool itself, for a test: not counted.
-    is_pool: bool,
 }
 
 /// A connection out of its slot.
@@ -63,6 +66,15 @@ pub(crate) struct Borrower {
 pub(crate) struct Loan<T> {
     pub(crate) slot: usize,
     pub(crate) generation: u64,
+    pub(crate) item: T,
+}
+
+/// A connection out of its slot that is to be dropped, and its slot [vacated](Slots::vacate) then.
+#[must_use]
+#[derive(Debug)]
+pub(crate) struct Unwanted<T> {
+    pub(crate) slot: usize,
+    pub(crate) reason: CloseReason,
     pub(crate) item: T,
 }
 
@@ -90,6 +102,16 @@ pub(crate) struct Tell {
     pub(crate) quiet: bool,
 }
 
+/// Why somebody waits, or has waited in vain.
+pub(crate) enum Obstacle {
+    /// Every slot has a connection, and none came home.
+    Busy {
+        size: usize,
+        oldest: Option<Borrower>,
+    },
+    Connecting,
+}
+
 /// What to do with an idle connection.
 pub(crate) enum Verdict {
     Keep,
@@ -100,18 +122,25 @@ pub(crate) enum Verdict {
 
 /// What a [`sweep`](Slots::sweep) has taken out.
 pub(crate) struct Swept<T> {
-    pub(crate) closed: Vec<T>,
+    pub(crate) unwanted: Vec<Unwanted<T>>,
     pub(crate) test: Vec<Loan<T>>,
-    pub(crate) tell: Tell,
 }
 
 /// A moment's numbers.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Sizes {
+    /// With nobody: to be lent, or just now tested or closed by the pool itself.
     pub(crate) idle: usize,
     pub(crate) lent: usize,
     pub(crate) connecting: usize,
     pub(crate) waiting: usize,
+}
+
+impl Sizes {
+    /// Connections that exist or are being made.
+    pub(crate) fn total(self) -> usize {
+        self.idle + self.lent + self.connecting
+    }
 }
 
 impl<T, F> Slots<T, F> {
@@ -122,6 +151,7 @@ impl<T, F> Slots<T, F> {
                 idle: VecDeque::with_capacity(size),
                 vacant: (0..size).rev().collect(),
                 connecting: 0,
+                lent: 0,
                 queue: Queue::default(),
                 generation: 0,
                 paused: false,
@@ -131,76 +161,104 @@ impl<T, F> Slots<T, F> {
         }
     }
 
-    /// Takes an idle connection, unless somebody waits for one already.
+    /// Takes an idle connection, if the one used last is `fit`. When somebody waits already, none is idle.
     pub(crate) fn try_take(
         &self,
         location: &'static Location<'static>,
         now: Instant,
+        fit: impl FnOnce(&T) -> bool,
     ) -> Result<Option<Loan<T>>, Closed> {
-        self.lock().take(location, now)
+        let mut state = self.lock();
+        if state.closed {
+            return Err(Closed);
+        }
+        let loan = state.last_idle().is_some_and(fit).then(|| state.take(location, now, Duration::ZERO));
+        Ok(loan.flatten())
     }
 
-    /// Takes an idle connection, or joins the queue. Only then is `callback`, if there is one, taken away.
+    /// Takes an idle connection, or joins the queue. Only then is `notice` called.
     pub(crate) fn take(
         &self,
-        location: &'static Location<'static>,
+        waiter: Waiter,
         now: Instant,
-        deadline: Instant,
-        callback: &mut Option<Callback<T, F>>,
+        notice: impl FnOnce() -> Notice<T, F>,
     ) -> Result<Taken<T>, Closed> {
         let mut state = self.lock();
-        if let Some(loan) = state.take(location, now)? {
+        if state.closed {
+            return Err(Closed);
+        }
+        let waited = now.saturating_duration_since(waiter.since);
+        if let Some(loan) = state.take(waiter.location, now, waited) {
             return Ok(Taken::Loan(loan));
         }
-        let waiter = state.queue.push(Waiter { location, since: now, deadline }, callback.take());
-        let tell = state.tell();
-        Ok(Taken::Queued(waiter, tell))
+        let place = state.queue.push(waiter, notice());
+        Ok(Taken::Queued(place, state.tell()))
     }
 
     /// Whether the waiter's turn has come. Once it has, there is no such waiter any more.
-    pub(crate) fn poll(&self, waiter: usize, waker: &Waker) -> Poll<Result<Loan<T>, F>> {
-        self.lock().queue.poll(waiter, waker)
+    pub(crate) fn poll(&self, place: usize, waker: &Waker) -> Poll<Result<Loan<T>, F>> {
+        // Declared first: dropped after the lock is.
+        let mut old = None;
+        self.lock().queue.poll(place, waker, &mut old)
     }
 
     /// Takes a waiter out of the queue. A connection that it was served meanwhile is the caller's to give back.
-    pub(crate) fn leave(&self, waiter: usize) -> Option<Loan<T>> {
-        self.lock().queue.remove(waiter)
+    pub(crate) fn leave(&self, place: usize) -> Option<Loan<T>> {
+        let left = self.lock().queue.remove(place);
+        match left {
+            Left::Waiting { .. } => None,
+            Left::Served(outcome) => outcome.ok(),
+        }
     }
 
     /// Gives a connection, new or lent until now, to the first waiter, or lays it idle. When the pool is paused or closed,
-    /// or the connection's generation over, its slot becomes vacant and it is answered, to be dropped.
-    pub(crate) fn give(&self, loan: Loan<T>, now: Instant) -> (Option<T>, Tell) {
+    /// or the connection's generation over, it comes back, with its slot as it was.
+    pub(crate) fn give(&self, loan: Loan<T>, now: Instant) -> Result<(), Unwanted<T>> {
         let mut state = self.lock();
-        state.leave_slot(loan.slot, now);
         if let Some(reason) = state.unwelcome(loan.generation) {
-            state.empty(loan.slot, Some(reason));
-            return (Some(loan.item), state.tell());
+            return Err(Unwanted { slot: loan.slot, reason, item: loan.item });
         }
+        let used = state.leave_slot(loan.slot, true, now);
         let Some((ahead, turn)) = state.queue.pop() else {
-            state.slots[loan.slot] = Slot::Idle(loan.item);
-            state.idle.push_back(loan.slot);
-            return (None, state.tell());
+            state.lay_idle(loan, used);
+            return Ok(());
         };
         state.lend(loan.slot, ahead.location, now, now.saturating_duration_since(ahead.since));
         let serving = state.queue.serve(turn, Ok(loan));
         drop(state);
         serving.go();
-        (None, Tell::default())
+        Ok(())
     }
 
-    /// Empties the slot of a connection that is no more, or (without a reason) could not be made.
+    /// Empties the slot of a connection that is no more, or (without a reason) was not made.
     pub(crate) fn vacate(&self, slot: usize, reason: Option<CloseReason>, now: Instant) -> Tell {
         let mut state = self.lock();
-        state.leave_slot(slot, now);
-        state.empty(slot, reason);
+        state.empty(slot, reason, now);
         state.tell()
+    }
+
+    /// Empties the slot of a connection that could not be made. The first waiter fails, unless others are being made for
+    /// all who wait.
+    pub(crate) fn abandon(&self, slot: usize, now: Instant, failure: F) -> Tell {
+        let mut state = self.lock();
+        state.empty(slot, None, now);
+        let mut serving = None;
+        if state.queue.len() > state.connecting
+            && let Some((_, turn)) = state.queue.pop()
+        {
+            serving = Some(state.queue.serve(turn, Err(failure)));
+        }
+        let tell = state.tell();
+        drop(state);
+        serving.into_iter().for_each(Serving::go);
+        tell
     }
 
     /// Reserves a slot for a connection that should be made: for a waiter that none is being made for, or to have `least`.
     /// Answers the slot and the connection's generation.
     pub(crate) fn reserve(&self, least: usize) -> Option<(usize, u64)> {
         let mut state = self.lock();
-        let is_short = state.size() < least && !state.paused && !state.closed;
+        let is_short = state.size() < least && !state.is_stopped();
         if !is_short && !state.tell().connect {
             return None;
         }
@@ -218,29 +276,28 @@ impl<T, F> Slots<T, F> {
         failed.into_iter().for_each(Serving::go);
     }
 
-    /// Fails the first waiter: no connection could be made for it.
-    pub(crate) fn fail_first(&self, failure: F) {
-        let mut state = self.lock();
-        let serving = state.queue.pop().map(|(_, turn)| state.queue.serve(turn, Err(failure)));
-        drop(state);
-        serving.into_iter().for_each(Serving::go);
-    }
-
-    /// Fails the waiters whose time is up. `failure` gets how long one has waited, the sizes and the oldest loan.
-    pub(crate) fn expire(&self, now: Instant, failure: impl Fn(Duration, Sizes, Option<Borrower>) -> F) {
+    /// Fails the waiters whose time is up. `failure` gets how long one has waited, and the state of the pool.
+    pub(crate) fn expire(&self, now: Instant, failure: impl Fn(Duration, Obstacle) -> F) {
         loop {
             let mut state = self.lock();
             if state.queue.first().is_none_or(|waiter| waiter.deadline > now) {
                 return;
             }
-            let (sizes, oldest) = (state.sizes(), state.oldest());
+            let obstacle = state.obstacle();
             let serving = state.queue.pop().map(|(waiter, turn)| {
-                state.counters.timed_out();
-                state.queue.serve(turn, Err(failure(now.saturating_duration_since(waiter.since), sizes, oldest)))
+                state.counters.timeouts += 1;
+                state.queue.serve(turn, Err(failure(now.saturating_duration_since(waiter.since), obstacle)))
             });
             drop(state);
             serving.into_iter().for_each(Serving::go);
         }
+    }
+
+    /// Counts a timeout of somebody who is not in the queue.
+    pub(crate) fn timed_out(&self) -> Obstacle {
+        let mut state = self.lock();
+        state.counters.timeouts += 1;
+        state.obstacle()
     }
 
     /// Until when the first waiter waits.
@@ -248,34 +305,23 @@ impl<T, F> Slots<T, F> {
         self.lock().queue.first().map(|waiter| waiter.deadline)
     }
 
-    /// Judges each idle connection, the one that is idle longest first. `judge` also gets how many connections there are.
-    pub(crate) fn sweep(
-        &self,
-        location: &'static Location<'static>,
-        now: Instant,
-        mut judge: impl FnMut(&T, usize) -> Verdict,
-    ) -> Swept<T> {
+    /// Judges each idle connection, the one that is idle longest first. `judge` also gets how many connections there would
+    /// be without those to be closed, and since when it was not used.
+    pub(crate) fn sweep(&self, mut judge: impl FnMut(&T, usize, Instant) -> Verdict) -> Swept<T> {
         let mut state = self.lock();
-        let (mut closed, mut test) = (Vec::new(), Vec::new());
-        for _ in 0..state.idle.len() {
-            let Some((slot, item)) = state.idle.pop_front().and_then(|slot| state.take_idle(slot)) else { break };
-            match judge(&item, state.size()) {
-                Verdict::Keep => {
-                    state.slots[slot] = Slot::Idle(item);
-                    state.idle.push_back(slot);
-                }
-                Verdict::Close(reason) => {
-                    closed.push(item);
-                    state.empty(slot, Some(reason));
-                }
-                Verdict::Test => {
-                    state.slots[slot] = Slot::Lent(Borrower { location, since: now, warned: true, is_pool: true });
-                    test.push(Loan { slot, generation: state.generation, item });
-                }
+        let (mut unwanted, mut test) = (Vec::new(), Vec::new());
+        for slot in std::mem::take(&mut state.idle) {
+            let size = state.size() - unwanted.len();
+            let Slot::Idle(item, used) = &state.slots[slot] else {
+                unreachable!("the list of idle slots holds idle ones only")
+            };
+            match judge(item, size, *used) {
+                Verdict::Keep => state.idle.push_back(slot),
+                Verdict::Close(reason) => unwanted.push(state.put_aside(slot).unwanted(reason)),
+                Verdict::Test => test.push(state.put_aside(slot)),
             }
         }
-        let tell = state.tell();
-        Swept { closed, test, tell }
+        Swept { unwanted, test }
     }
 
     /// Who has held a connection since before `since`; each is named once.
@@ -298,32 +344,24 @@ impl<T, F> Slots<T, F> {
     }
 
     /// Begins a new generation, unless a newer one than `old` has begun already: connections of older ones are closed when
-    /// they come home, idle ones are answered to be dropped.
-    pub(crate) fn end_generation(&self, old: u64) -> Swept<T> {
+    /// they come home, idle ones at once.
+    pub(crate) fn end_generation(&self, old: u64) -> Vec<Unwanted<T>> {
         let mut state = self.lock();
-        let mut closed = Vec::new();
-        if state.generation == old {
-            state.generation += 1;
-            closed = state.empty_idle(CloseReason::Generation);
+        if state.generation != old {
+            return Vec::new();
         }
-        let tell = state.tell();
-        Swept { closed, test: Vec::new(), tell }
+        state.generation += 1;
+        state.clear_idle(CloseReason::Generation)
     }
 
-    pub(crate) fn generation(&self) -> u64 {
-        self.lock().generation
-    }
-
-    /// Lends nothing until [`resume`](Self::resume), and answers what was idle, to be dropped. Who comes joins the queue.
-    pub(crate) fn pause(&self) -> Result<Swept<T>, Closed> {
+    /// Lends nothing until [`resume`](Self::resume). Who comes joins the queue.
+    pub(crate) fn pause(&self) -> Result<Vec<Unwanted<T>>, Closed> {
         let mut state = self.lock();
         if state.closed {
             return Err(Closed);
         }
         state.paused = true;
-        let closed = state.empty_idle(CloseReason::Paused);
-        let tell = state.tell();
-        Ok(Swept { closed, test: Vec::new(), tell })
+        Ok(state.clear_idle(CloseReason::Paused))
     }
 
     pub(crate) fn resume(&self) -> Tell {
@@ -332,16 +370,15 @@ impl<T, F> Slots<T, F> {
         state.tell()
     }
 
-    /// Refuses everybody from now on, those who wait with `failure`; answers what was idle, to be dropped.
-    pub(crate) fn close(&self, failure: impl Fn() -> F) -> Swept<T> {
+    /// Refuses everybody from now on, those who wait with `failure`.
+    pub(crate) fn close(&self, failure: impl Fn() -> F) -> Vec<Unwanted<T>> {
         let mut state = self.lock();
         state.closed = true;
-        let closed = state.empty_idle(CloseReason::PoolClosed);
+        let unwanted = state.clear_idle(CloseReason::PoolClosed);
         let failed = state.fail_all(failure);
-        let tell = state.tell();
         drop(state);
         failed.into_iter().for_each(Serving::go);
-        Swept { closed, test: Vec::new(), tell }
+        unwanted
     }
 
     pub(crate) fn is_closed(&self) -> bool {
@@ -357,14 +394,14 @@ impl<T, F> Slots<T, F> {
         self.lock().sizes()
     }
 
-    /// Who holds a connection longest.
-    pub(crate) fn oldest(&self) -> Option<Borrower> {
-        self.lock().oldest()
+    pub(crate) fn connect_failed(&self) {
+        self.lock().counters.connect_errors += 1;
     }
 
-    /// The counters, to be read or added to.
-    pub(crate) fn counters<R>(&self, look: impl FnOnce(&mut Counters) -> R) -> R {
-        look(&mut self.lock().counters)
+    /// Everything that can be counted, of one moment.
+    pub(crate) fn numbers(&self) -> (Sizes, Option<Borrower>, Counters) {
+        let state = self.lock();
+        (state.sizes(), state.oldest(), state.counters.clone())
     }
 
     fn lock(&self) -> MutexGuard<'_, State<T, F>> {
@@ -374,37 +411,60 @@ impl<T, F> Slots<T, F> {
 }
 
 impl<T, F> State<T, F> {
-    fn take(&mut self, location: &'static Location<'static>, now: Instant) -> Result<Option<Loan<T>>, Closed> {
-        if self.closed {
-            return Err(Closed);
-        }
-        // When somebody waits, and while the pool is paused, nothing is idle: so nobody is overtaken.
-        let Some((slot, item)) = self.idle.pop_back().and_then(|slot| self.take_idle(slot)) else { return Ok(None) };
-        self.lend(slot, location, now, Duration::ZERO);
-        Ok(Some(Loan { slot, generation: self.generation, item }))
-    }
-
-    fn lend(&mut self, slot: usize, location: &'static Location<'static>, now: Instant, waited: Duration) {
-        self.slots[slot] = Slot::Lent(Borrower { location, since: now, warned: false, is_pool: false });
-        self.counters.acquired(waited);
-    }
-
-    /// The connection of an idle slot, which the caller gives its next state.
-    fn take_idle(&mut self, slot: usize) -> Option<(usize, T)> {
-        match std::mem::replace(&mut self.slots[slot], Slot::Vacant) {
-            Slot::Idle(item) => Some((slot, item)),
+    fn last_idle(&self) -> Option<&T> {
+        match &self.slots[*self.idle.back()?] {
+            Slot::Idle(item, _) => Some(item),
             _ => unreachable!("the list of idle slots holds idle ones only"),
         }
     }
 
-    /// What comes to its end in a slot that is about to get its next state: a loan, or the making of a connection.
-    fn leave_slot(&mut self, slot: usize, now: Instant) {
-        match &self.slots[slot] {
-            Slot::Lent(Borrower { is_pool: true, .. }) => {}
-            Slot::Lent(borrower) => self.counters.released(now.saturating_duration_since(borrower.since)),
-            Slot::Connecting => self.connecting -= 1,
-            Slot::Vacant | Slot::Idle(_) => unreachable!("a connection comes home to its own slot, once"),
+    /// When somebody waits, and while the pool is paused, nothing is idle: so nobody is overtaken.
+    fn take(&mut self, location: &'static Location<'static>, now: Instant, waited: Duration) -> Option<Loan<T>> {
+        let slot = self.idle.pop_back()?;
+        let loan = self.put_aside(slot);
+        self.lend(slot, location, now, waited);
+        Some(loan)
+    }
+
+    fn lend(&mut self, slot: usize, location: &'static Location<'static>, now: Instant, waited: Duration) {
+        self.slots[slot] = Slot::Lent(Borrower { location, since: now, warned: false });
+        self.lent += 1;
+        self.counters.acquired(waited);
+    }
+
+    /// The connection of an idle slot that is off the list.
+    fn put_aside(&mut self, slot: usize) -> Loan<T> {
+        let Slot::Idle(_, used) = self.slots[slot] else { unreachable!("the list of idle slots holds idle ones only") };
+        match std::mem::replace(&mut self.slots[slot], Slot::Aside(used)) {
+            Slot::Idle(item, _) => Loan { slot, generation: self.generation, item },
+            _ => unreachable!("it was looked at a line above"),
         }
+    }
+
+    /// What comes to its end in a slot that is about to get its next state: a loan, or the making of a connection. Answers
+    /// when its connection was used last.
+    fn leave_slot(&mut self, slot: usize, is_made: bool, now: Instant) -> Instant {
+        match &self.slots[slot] {
+            Slot::Lent(borrower) => {
+                self.counters.released(now.saturating_duration_since(borrower.since));
+                self.lent -= 1;
+            }
+            Slot::Connecting => {
+                self.counters.created += u64::from(is_made);
+                self.connecting -= 1;
+            }
+            Slot::Aside(used) => return *used,
+            Slot::Vacant | Slot::Idle(..) => unreachable!("a connection comes home to its own slot, once"),
+        }
+        now
+    }
+
+    /// The connection used last is lent next.
+    fn lay_idle(&mut self, loan: Loan<T>, used: Instant) {
+        let is_later = |&slot: &usize| matches!(self.slots[slot], Slot::Idle(_, other) if other > used);
+        let later = self.idle.iter().rev().take_while(|&slot| is_later(slot)).count();
+        self.idle.insert(self.idle.len() - later, loan.slot);
+        self.slots[loan.slot] = Slot::Idle(loan.item, used);
     }
 
     /// Why a connection that comes home is not kept.
@@ -426,28 +486,36 @@ impl<T, F> State<T, F> {
         failed
     }
 
-    fn empty(&mut self, slot: usize, reason: Option<CloseReason>) {
+    fn empty(&mut self, slot: usize, reason: Option<CloseReason>, now: Instant) {
+        self.leave_slot(slot, reason.is_some(), now);
         self.slots[slot] = Slot::Vacant;
         self.vacant.push(slot);
-        if let Some(reason) = reason {
-            self.counters.closed(reason);
-        }
+        reason.into_iter().for_each(|reason| self.counters.closed(reason));
     }
 
-    fn empty_idle(&mut self, reason: CloseReason) -> Vec<T> {
-        let mut items = Vec::new();
-        while let Some((slot, item)) = self.idle.pop_front().and_then(|slot| self.take_idle(slot)) {
-            self.empty(slot, Some(reason));
-            items.push(item);
-        }
-        items
+    fn clear_idle(&mut self, reason: CloseReason) -> Vec<Unwanted<T>> {
+        let idle = std::mem::take(&mut self.idle);
+        idle.into_iter().map(|slot| self.put_aside(slot).unwanted(reason)).collect()
+    }
+
+    /// Whether nothing is lent for now, or ever again.
+    fn is_stopped(&self) -> bool {
+        self.paused || self.closed
     }
 
     fn tell(&self) -> Tell {
-        let is_stopped = self.paused || self.closed;
         Tell {
-            connect: !is_stopped && self.queue.len() > self.connecting && !self.vacant.is_empty(),
-            quiet: is_stopped && self.size() == 0,
+            connect: !self.is_stopped() && self.queue.len() > self.connecting && !self.vacant.is_empty(),
+            quiet: self.is_stopped() && self.size() == 0,
+        }
+    }
+
+    fn obstacle(&self) -> Obstacle {
+        // While the pool is paused, it is lent as a whole.
+        if self.paused || self.connecting == 0 && self.vacant.is_empty() {
+            Obstacle::Busy { size: self.size(), oldest: self.oldest() }
+        } else {
+            Obstacle::Connecting
         }
     }
 
@@ -457,12 +525,19 @@ impl<T, F> State<T, F> {
     }
 
     fn sizes(&self) -> Sizes {
-        let (idle, connecting) = (self.idle.len(), self.connecting);
-        Sizes { idle, connecting, lent: self.size() - idle - connecting, waiting: self.queue.len() }
+        let (lent, connecting) = (self.lent, self.connecting);
+        Sizes { idle: self.size() - lent - connecting, lent, connecting, waiting: self.queue.len() }
     }
 
+    /// Who holds a connection longest.
     fn oldest(&self) -> Option<Borrower> {
         self.slots.iter().filter_map(Slot::lent).min_by_key(|borrower| borrower.since).copied()
+    }
+}
+
+impl<T> Loan<T> {
+    fn unwanted(self, reason: CloseReason) -> Unwanted<T> {
+        Unwanted { slot: self.slot, reason, item: self.item }
     }
 }
 

@@ -10,9 +10,9 @@ use crate::error::Holder;
 #[derive(Clone, Debug, Default)]
 #[non_exhaustive]
 pub struct Stats {
-    /// Connections that nobody uses.
+    /// Connections that nobody has borrowed; the pool may just be testing or closing one.
     pub idle: usize,
-    /// Connections that are lent.
+    /// Connections that are lent: as many as were [`acquired`](Self::acquired) and not yet [`released`](Self::released).
     pub active: usize,
     /// Connections that are being made.
     pub connecting: usize,
@@ -20,9 +20,9 @@ pub struct Stats {
     pub waiting: usize,
     /// Who has held a connection longest.
     pub oldest: Option<Holder>,
-    /// Connections made since the pool was.
+    /// Connections made since the pool was: as many as there are and were closed.
     pub created: u64,
-    /// Times that a connection was lent.
+    /// Times that a connection was lent, also to a caller who had gone, or for whom it then failed its test.
     pub acquired: u64,
     /// Times that one came home.
     pub released: u64,
@@ -30,7 +30,7 @@ pub struct Stats {
     pub timeouts: u64,
     /// Attempts to make a connection that failed.
     pub connect_errors: u64,
-    /// How long callers waited for the connections they got.
+    /// How long callers waited for the connections they got, from their arrival.
     pub waits: Histogram,
     /// How long connections were lent.
     pub uses: Histogram,

@@ -230,6 +230,8 @@ impl<C: Connect> Pool<C> {
         location: &'static Location<'static>,
     ) -> Result<Pooled<C>, AcquireError<C::Error>> {
         let inner = &self.inner;
+        // A task that finds an idle connection each time would never let others have their turn.
+        tokio::task::coop::consume_budget().await;
         inner.driver.start(inner);
         let waiter = inner.waiter(location);
         let mut now = waiter.since;
@@ -631,14 +633,19 @@ pub struct Pooled<C: Connect> {
     generation: u64,
     /// What has shown it unfit to be lent, or is under way and may.
     unfit: Option<CloseReason>,
-    /// Whether it got as far as its borrower's hands. Until then it goes home as it came.
-    is_lent: bool,
+    /// When it got into its borrower's hands. Until then it goes home as it came.
+    lent_at: Option<Instant>,
 }
 
 impl<C: Connect> Pooled<C> {
     fn new(inner: &Arc<Inner<C>>, loan: Loan<Entry<C::Connection>>) -> Self {
         let Loan { slot, generation, item } = loan;
-        Pooled { inner: Arc::clone(inner), entry: Some(item), slot, generation, unfit: None, is_lent: false }
+        Pooled { inner: Arc::clone(inner), entry: Some(item), slot, generation, unfit: None, lent_at: None }
+    }
+
+    /// When it was lent, which saves a look at the clock.
+    pub(crate) fn lent_at(&self) -> Instant {
+        self.lent_at.unwrap_or_else(Instant::now)
     }
 
     /// Whether it may be lent: tested when it was idle for long. When not, and when this is dropped, it is closed.
@@ -671,9 +678,9 @@ impl<C: Connect> Pooled<C> {
         if self.inner.connect.check_out(&mut entry.connection) {
             entry.is_new = false;
             self.unfit = None;
-            self.is_lent = true;
+            self.lent_at = Some(now);
         }
-        self.is_lent
+        self.lent_at.is_some()
     }
 
     fn entry(&self) -> &Entry<C::Connection> {
@@ -705,7 +712,7 @@ impl<C: Connect> Drop for Pooled<C> {
         if self.unfit.is_some() {
             return;
         }
-        if self.is_lent {
+        if self.lent_at.is_some() {
             // Whoever panics may have been in the middle of anything.
             if std::thread::panicking() || !self.inner.connect.check_in(&mut closing.entry.connection) {
                 return;

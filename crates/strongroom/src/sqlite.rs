@@ -39,7 +39,7 @@ use crate::stats::{Counters, Stats};
 
 use self::cipher::FileKey;
 pub(crate) use self::connection::{Answer, Want};
-use self::connection::{Connection, DatabaseFile, Opener, Place, Role};
+use self::connection::{Connection, DatabaseFile, Opener, Place, Role, Shape};
 use self::file::{Found, Watch};
 use self::pinned::{PinnedRequest, Turns};
 use self::readers::{Fetched, Inline, Job, Reader, Readers, Streamed};
@@ -104,10 +104,10 @@ pub(crate) struct Sqlite {
 }
 
 /// What a query is, learnt when it is run first.
-#[derive(Clone, Copy, PartialEq, Eq)]
+#[derive(Clone)]
 pub(crate) enum Class {
     /// It reads, and was quick so far.
-    Quick,
+    Quick(Shape),
     /// It reads, and once took too long to be run on the caller's thread.
     Slow,
     /// It writes although it answers rows.
@@ -223,9 +223,11 @@ impl Sqlite {
     ) -> Result<Vec<Row>> {
         if let Some(readers) = &self.readers
             && self.inline_reads
-            && self.class(&step.sql) == Some(Class::Quick)
+            && let Some(Class::Quick(shape)) = self.class(&step.sql)
         {
-            match readers.try_inline(&step, at_most, location) {
+            // A task that only reads like this would never let others have their turn.
+            tokio::task::coop::consume_budget().await;
+            match readers.try_inline(&step, at_most, shape, location) {
                 Some(Inline::Done(outcome)) => return outcome,
                 Some(Inline::Elsewhere(class)) => self.learn(&step.sql, class),
                 None => {}
@@ -243,7 +245,7 @@ impl Sqlite {
     ) -> Result<Vec<Row>> {
         while let Some(readers) = &self.readers {
             let class = self.class(&step.sql);
-            if class == Some(Class::Writes) {
+            if matches!(class, Some(Class::Writes)) {
                 break;
             }
             let unknown = class.is_none().then(|| Arc::clone(&step.sql));
@@ -252,8 +254,8 @@ impl Sqlite {
             let (reply, answer) = oneshot::channel();
             readers.dispatch_fetch(step, at_most, ticket, location, reply);
             match answer.await.map_err(|_| Error::Closed)?? {
-                Fetched::Rows(rows) => {
-                    unknown.iter().for_each(|sql| self.learn(sql, Class::Quick));
+                Fetched::Rows(rows, shape) => {
+                    unknown.iter().for_each(|sql| self.learn(sql, Class::Quick(shape.clone())));
                     return Ok(rows);
                 }
                 Fetched::Writes(returned) => {
@@ -271,7 +273,7 @@ impl Sqlite {
     /// first.
     pub(crate) async fn stream(&self, step: Step, location: &'static Location<'static>) -> Result<Rows> {
         let step = match &self.readers {
-            Some(readers) if self.class(&step.sql) != Some(Class::Writes) => {
+            Some(readers) if !matches!(self.class(&step.sql), Some(Class::Writes)) => {
                 let lease = readers.acquire(location).await?;
                 let ticket = Ticket::new();
                 let (flow, reader) = flow(Some(Wanted(ticket.clone())));
@@ -450,7 +452,7 @@ impl Sqlite {
     }
 
     fn class(&self, sql: &str) -> Option<Class> {
-        self.classes.read().unwrap_or_else(PoisonError::into_inner).get(sql).copied()
+        self.classes.read().unwrap_or_else(PoisonError::into_inner).get(sql).cloned()
     }
 
     fn learn(&self, sql: &Arc<str>, class: Class) {

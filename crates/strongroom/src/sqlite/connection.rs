@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 use std::sync::{Arc, PoisonError, RwLock};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use rusqlite::config::DbConfig;
 use rusqlite::fallible_iterator::FallibleIterator as _;
@@ -93,9 +93,9 @@ impl Opener {
 
     /// [`check_place`](Self::check_place), but for reads that take less time than the looking does: within some
     /// milliseconds one look serves all.
-    pub(crate) fn check_place_lately(&self) -> Result<()> {
+    pub(crate) fn check_place_lately(&self, now: Instant) -> Result<()> {
         match &self.place {
-            Place::File { file, .. } => file.read().unwrap_or_else(PoisonError::into_inner).watch.check_lately(),
+            Place::File { file, .. } => file.read().unwrap_or_else(PoisonError::into_inner).watch.check_lately(now),
             Place::Memory => Ok(()),
         }
     }
@@ -287,16 +287,36 @@ impl Connection {
         Ok(!step.is_script() && self.prepare(&step.sql)?.readonly())
     }
 
-    /// Runs a statement if it only reads; None when it writes.
-    pub(crate) fn read(&self, step: &Step, at_most: usize) -> Result<Option<Vec<Row>>> {
+    /// Runs a query if it only reads; None when it writes. `shape` is what an earlier run found, and is looked for when it
+    /// is none.
+    pub(crate) fn read(&self, step: &Step, at_most: usize, shape: &mut Option<Shape>) -> Result<Option<Vec<Row>>> {
         if step.is_script() {
             return Ok(None);
         }
-        let statement = self.prepare(&step.sql)?;
+        let mut statement = self.prepare(&step.sql)?;
         if !statement.readonly() {
             return Ok(None);
         }
-        self.run_prepared(statement, step, Want::Rows { at_most }).map(|answer| Some(answer.rows))
+        let shape = match shape {
+            Some(shape) => shape,
+            None => shape.insert(Shape { binding: Binding::of(&statement)?, columns: None }),
+        };
+        let mut found = Vec::new();
+        for params in step.params.as_slice() {
+            shape.binding.bind(&mut statement, params)?;
+            let mut rows = statement.raw_query();
+            let mut is_first = true;
+            while found.len() < at_most
+                && let Some(row) = rows.next().map_err(|error| self.stopped(error))?
+            {
+                // SQLite may have prepared it anew in this step, for a table that has changed.
+                if std::mem::take(&mut is_first) && !shape.columns.as_ref().is_some_and(|known| are_named(row, known)) {
+                    shape.columns = None;
+                }
+                found.push(read_row(row, &mut shape.columns)?);
+            }
+        }
+        Ok(Some(found))
     }
 
     /// Runs a statement with each of its parameter sets.
@@ -395,8 +415,22 @@ impl Connection {
     }
 }
 
+/// What a query's text says of its parameters and columns, so that it is not asked each time.
+#[derive(Clone)]
+pub(crate) struct Shape {
+    binding: Binding,
+    columns: Option<Arc<[String]>>,
+}
+
+fn are_named(row: &rusqlite::Row<'_>, columns: &[String]) -> bool {
+    let statement: &rusqlite::Statement<'_> = row.as_ref();
+    statement.column_count() == columns.len()
+        && columns.iter().enumerate().all(|(index, name)| statement.column_name(index).is_ok_and(|known| known == name))
+}
+
 /// Which parameter goes where: `$1` is a *named* parameter to SQLite, numbered by first appearance.
-struct Binding(Vec<usize>);
+#[derive(Clone)]
+struct Binding(Arc<[usize]>);
 
 impl Binding {
     fn of(statement: &CachedStatement<'_>) -> Result<Self> {
@@ -421,7 +455,7 @@ impl Binding {
             let gap = gap + 1;
             return refused(format!("the statement has ${highest} and no ${gap}; expected every number from $1 on"));
         }
-        Ok(Binding(numbers))
+        Ok(Binding(numbers.into()))
     }
 
     fn bind(&self, statement: &mut CachedStatement<'_>, params: &Params) -> Result<()> {

@@ -230,8 +230,8 @@ impl Watch {
     }
 
     /// [`check`](Self::check), unless that was done just now.
-    pub(crate) fn check_lately(&self) -> Result<()> {
-        let now = u64::try_from(self.began.elapsed().as_micros()).unwrap_or(u64::MAX);
+    pub(crate) fn check_lately(&self, now: Instant) -> Result<()> {
+        let now = u64::try_from(now.saturating_duration_since(self.began).as_micros()).unwrap_or(u64::MAX);
         // Only whether the time has passed is read from it, nothing else is ordered by it.
         if now.saturating_sub(self.seen.load(Ordering::Relaxed)) < LATELY_MICROS {
             return Ok(());

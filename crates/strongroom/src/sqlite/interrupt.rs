@@ -35,18 +35,18 @@ impl Interrupt {
 
     /// Stops statements from now on when nobody wants the ticket's work any more, or at the deadline; until the guard is
     /// dropped.
-    pub(crate) fn watch(&self, ticket: &Ticket, deadline: Option<Instant>) -> Watching {
+    pub(crate) fn watch(&self, ticket: &Ticket, deadline: Option<Instant>) -> Watching<'_> {
         self.begin(Watched::Caller { ticket: ticket.clone(), deadline })
     }
 
     /// Stops statements after so many looks; until the guard is dropped.
-    pub(crate) fn limit(&self, looks: u32) -> Watching {
+    pub(crate) fn limit(&self, looks: u32) -> Watching<'_> {
         self.begin(Watched::Limit(looks))
     }
 
-    fn begin(&self, watched: Watched) -> Watching {
+    fn begin(&self, watched: Watched) -> Watching<'_> {
         *self.lock() = Some(watched);
-        Watching(self.clone())
+        Watching(self)
     }
 
     fn is_due(&self) -> bool {
@@ -67,9 +67,9 @@ impl Interrupt {
     }
 }
 
-pub(crate) struct Watching(Interrupt);
+pub(crate) struct Watching<'i>(&'i Interrupt);
 
-impl Drop for Watching {
+impl Drop for Watching<'_> {
     fn drop(&mut self) {
         *self.0.lock() = None;
     }

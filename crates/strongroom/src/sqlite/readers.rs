@@ -14,7 +14,7 @@ use crate::batch::Step;
 use crate::error::{Busy, Error, QueryErrorKind, Result};
 use crate::pool::{self, AcquireError, Connect, Pool, Pooled};
 use crate::row::Row;
-use crate::sqlite::connection::{Connection, Opener, Role};
+use crate::sqlite::connection::{Connection, Opener, Role, Shape};
 use crate::sqlite::failure::breaks_connection;
 use crate::sqlite::mailbox::{Letters, Mailbox, mailbox};
 use crate::sqlite::pinned::PinnedRequest;
@@ -49,7 +49,7 @@ pub(crate) enum Job {
 
 /// The answer to a fetch. A reader learns only by preparing a statement whether it reads.
 pub(crate) enum Fetched {
-    Rows(Vec<Row>),
+    Rows(Vec<Row>, Shape),
     /// The statement writes: it is given back for the writer.
     Writes(Step),
     /// No reader could be had in this way: the pool's runtime is gone, and another one must be used.
@@ -108,13 +108,15 @@ impl Readers {
         &self,
         step: &Step,
         at_most: usize,
+        shape: Shape,
         location: &'static Location<'static>,
     ) -> Option<Inline> {
         let mut lease = match self.pool.try_acquire_at(location) {
             Ok(lease) => lease?,
             Err(error) => return Some(Inline::Done(Err(refused(error)))),
         };
-        Some(match lease.read_inline(step, at_most) {
+        let now = lease.lent_at().into_std();
+        Some(match lease.read_inline(step, at_most, shape, now) {
             Ok(Some(rows)) => Inline::Done(Ok(rows)),
             Ok(None) => Inline::Elsewhere(Class::Writes),
             Err(Error::Cancelled) => Inline::Elsewhere(Class::Slow),
@@ -181,11 +183,11 @@ impl Reader {
         jobs.send(job(lease));
     }
 
-    fn read_inline(&mut self, step: &Step, at_most: usize) -> Result<Option<Vec<Row>>> {
-        self.opener.check_place_lately()?;
+    fn read_inline(&mut self, step: &Step, at_most: usize, shape: Shape, now: Instant) -> Result<Option<Vec<Row>>> {
+        self.opener.check_place_lately(now)?;
         let connection = self.connection();
         let limit = connection.interrupt().limit(INLINE_LOOKS);
-        let outcome = connection.read(step, at_most);
+        let outcome = connection.read(step, at_most, &mut Some(shape));
         drop(limit);
         self.settle(outcome.as_ref().err());
         outcome
@@ -309,12 +311,16 @@ fn fetch(reader: &Reader, step: Step, at_most: usize, ticket: &Ticket) -> Result
     if !ticket.take() {
         return Err(Error::Cancelled);
     }
-    reader.opener.check_place_lately()?;
+    reader.opener.check_place_lately(Instant::now())?;
     let connection = reader.connection();
     let watching = connection.interrupt().watch(ticket, None);
-    let read = connection.read(&step, at_most)?;
+    let mut shape = None;
+    let read = connection.read(&step, at_most, &mut shape)?;
     drop(watching);
-    Ok(read.map_or(Fetched::Writes(step), Fetched::Rows))
+    Ok(match (read, shape) {
+        (Some(rows), Some(shape)) => Fetched::Rows(rows, shape),
+        _ => Fetched::Writes(step),
+    })
 }
 
 fn session(mut lease: Lease, opening: Opening) {

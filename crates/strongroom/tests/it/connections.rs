@@ -158,6 +158,27 @@ async fn a_read_that_turns_out_slow_is_run_again_on_a_thread() {
 
 static TICKS: std::sync::atomic::AtomicU32 = std::sync::atomic::AtomicU32::new(0);
 
+/// On one thread: a task that does nothing but quick reads, or checkouts, and a timer beside it.
+#[tokio::test(flavor = "current_thread")]
+async fn a_task_that_only_reads_lets_others_have_their_turn() {
+    let place = Place::new();
+    let db = place.open().await;
+    create_entry(&db).await;
+    assert_eq!(count(&db).await, 0);
+    let reading = tokio::spawn(async move {
+        loop {
+            count(&db).await;
+        }
+    });
+    let ticking = async {
+        for _ in 0..20 {
+            tokio::time::sleep(Duration::from_millis(1)).await;
+        }
+    };
+    tokio::time::timeout(Duration::from_secs(20), ticking).await.expect("the timer's task has its turns");
+    reading.abort();
+}
+
 #[tokio::test]
 async fn a_read_sees_every_write_acknowledged_before_it() {
     for inline in [true, false] {

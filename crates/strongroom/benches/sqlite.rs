@@ -44,6 +44,14 @@ fn main() {
     rate("point reads/s through the hop, 1 task", READS, median(ours), median(raw), "");
 
     let (mut ours, mut raw) = (Vec::new(), Vec::new());
+    let waiting = strongroom::blocking::Database::from(db.clone());
+    for _ in 0..ROUNDS {
+        raw.push(runtime.block_on(reads(&db)));
+        ours.push(blocking_reads(&waiting));
+    }
+    rate("point reads/s, blocking handle / asynchronous", READS, median(ours), median(raw), "");
+
+    let (mut ours, mut raw) = (Vec::new(), Vec::new());
     let path = fresh.path();
     runtime.block_on(async { fill(&open(&path, PASSPHRASE, 1).await).await });
     for _ in 0..ROUNDS {
@@ -153,6 +161,15 @@ async fn reads(db: &Database) -> Duration {
     let began = Instant::now();
     for id in 0..READS {
         let row = db.fetch_one("SELECT text FROM entry WHERE id = $1", params![id * 7 % READS]).await.expect("a row");
+        assert!(row.get::<String>(0).expect("text").starts_with("text"));
+    }
+    began.elapsed()
+}
+
+fn blocking_reads(db: &strongroom::blocking::Database) -> Duration {
+    let began = Instant::now();
+    for id in 0..READS {
+        let row = db.fetch_one("SELECT text FROM entry WHERE id = $1", params![id * 7 % READS]).expect("a row");
         assert!(row.get::<String>(0).expect("text").starts_with("text"));
     }
     began.elapsed()

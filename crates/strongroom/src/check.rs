@@ -59,6 +59,11 @@ pub(crate) async fn run(database: &Database) -> Report {
 }
 
 impl Report {
+    /// Of a check that could not even begin.
+    pub(crate) fn not_begun(error: Error) -> Self {
+        Report { steps: vec![Checked { name: "connection", outcome: Err(error), took: Duration::ZERO }] }
+    }
+
     /// Stops at the first failure, which is then the last step.
     async fn fill(&mut self, database: &Database) -> Option<()> {
         self.step("connection", async {

@@ -184,7 +184,7 @@ impl Database {
     {
         let location = Location::caller();
         async move {
-            let mut attempt = 0;
+            let mut retries = Retries::default();
             loop {
                 let session = Session::new(self.engine().await?.session(false, None, location).await?);
                 let controller = session.controller();
@@ -196,12 +196,10 @@ impl Database {
                         Err(error)
                     }
                 };
-                if outcome.is_ok() || attempt == TRANSACTION_RETRIES || !controller.met_conflict() {
-                    return outcome;
+                match retries.pause_after(&outcome, &controller) {
+                    Some(pause) => tokio::time::sleep(pause).await,
+                    None => return outcome,
                 }
-                attempt += 1;
-                tracing::debug!(attempt, "a transaction is done again: another one was in its way");
-                tokio::time::sleep(back_off(attempt)).await;
             }
         }
     }
@@ -422,6 +420,24 @@ impl fmt::Debug for Database {
             .field("database", &self.shared.config.settings().name())
             .field("connections", &self.pool_size())
             .finish_non_exhaustive()
+    }
+}
+
+/// How often a transaction was done again.
+#[derive(Default)]
+pub(crate) struct Retries {
+    done: u32,
+}
+
+impl Retries {
+    /// The pause before the work is done again; `None` when this is its outcome.
+    pub(crate) fn pause_after<T, E>(&mut self, outcome: &Result<T, E>, session: &Session) -> Option<Duration> {
+        if outcome.is_ok() || self.done == TRANSACTION_RETRIES || !session.met_conflict() {
+            return None;
+        }
+        self.done += 1;
+        tracing::debug!(attempt = self.done, "a transaction is done again: another one was in its way");
+        Some(back_off(self.done))
     }
 }
 

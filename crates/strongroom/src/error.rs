@@ -115,6 +115,9 @@ pub enum Error {
     Closed,
     /// The operation was stopped because nobody waited for it any more.
     Cancelled,
+    /// A call of [`blocking`](crate::blocking) inside an asynchronous task would have held up the task's runtime. Nothing
+    /// was done.
+    BlockingInTask,
 }
 
 impl fmt::Display for Error {
@@ -141,6 +144,9 @@ impl fmt::Display for Error {
             }
             Error::Closed => f.write_str("the database handle is closed"),
             Error::Cancelled => f.write_str("the operation was cancelled"),
+            Error::BlockingInTask => f.write_str(
+                "a blocking call inside an asynchronous task: await the asynchronous handle's, or move it into spawn_blocking",
+            ),
         }
     }
 }

@@ -18,8 +18,8 @@
 //!
 //! [`Database::connect`] with a URL, or [`Config`] for a key and other settings (also from files and the environment, see
 //! [`Settings`]); then [`execute`](Database::execute), [`fetch_one`](Database::fetch_one) and their siblings;
-//! [`Database::transaction`] or [`Database::session`] for several statements. [`pool`] can be used alone, for connections
-//! of any kind.
+//! [`Database::transaction`] or [`Database::session`] for several statements. [`blocking`] has the same for
+//! programs without a runtime. [`pool`] can be used alone, for connections of any kind.
 //!
 //! Placeholders are `$1`, `$2` and so on, bound by number, in any order and repeated at will.
 //!
@@ -55,15 +55,16 @@
 //! | the file is moved, deleted or replaced | further work is refused before anything is acknowledged |
 //! | another process holds the lock | it is waited for up to the acquire timeout, then `Busy` |
 //! | [`close`](Database::close) is called | new work is refused; what is under way is waited for; the log is copied into the file |
-//! | the last handle is dropped | what is queued is done; idle connections are closed before the drop returns |
+//! | the last handle is dropped | what is queued is done; connections that nobody holds are closed before the drop returns |
 //! | the runtime is shut down | work that is queued or under way ends as if its future were dropped; the handle can be used from another runtime |
 //! | the process is killed | every acknowledged unit is there, no other in part |
-//! | the process forks | the child must not use the handle: SQLite's locks are the parent's |
+//! | the process forks | the child must not use the handle: SQLite's locks, and all threads, are the parent's |
 
 #![deny(unsafe_op_in_unsafe_fn)]
 
 mod backup;
 mod batch;
+pub mod blocking;
 mod check;
 mod config;
 mod connection;

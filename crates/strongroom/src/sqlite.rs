@@ -101,6 +101,8 @@ pub(crate) struct Sqlite {
     writer_open: Arc<AtomicUsize>,
     reader_threads: Threads,
     writer_thread: Threads,
+    /// As many as there are sessions and pinned connections that somebody holds, and one.
+    held: Arc<Held>,
 }
 
 /// What a query is, learnt when it is run first.
@@ -114,10 +116,24 @@ pub(crate) enum Class {
     Writes,
 }
 
+/// What a session or pinned connection holds on to. It has the thread of a connection without a pool, whose end is waited
+/// for when it is dropped, as when the last handle of a database is.
+#[derive(Debug)]
+struct Held(Option<Threads>);
+
+impl Drop for Held {
+    fn drop(&mut self) {
+        if self.0.as_ref().is_some_and(|thread| !thread.have_ended(DROP_PATIENCE)) {
+            tracing::debug!("a connection is still being closed");
+        }
+    }
+}
+
 /// Threads that have ended when the channel is disconnected: each holds a sender until its connection is closed.
 ///
 /// Readers are to end before the writer does: of connections that close at the same moment, none may find itself the
 /// last, and the log would be left behind.
+#[derive(Debug)]
 struct Threads(Mutex<mpsc::Receiver<Infallible>>);
 
 impl Threads {
@@ -191,6 +207,7 @@ impl Sqlite {
             writer_open,
             reader_threads: Threads(Mutex::new(reader_threads)),
             writer_thread: Threads(Mutex::new(writer_thread)),
+            held: Arc::new(Held(None)),
         };
         if let Some(readers) = &sqlite.readers {
             readers.open_at_least(least).await?;
@@ -306,7 +323,12 @@ impl Sqlite {
         let (fate, ticket, holder) = (Fate::default(), Ticket::new(), Ticket::new());
         // Taken at once: only whether the holder is gone is asked.
         holder.take();
-        let link = SessionLink { commands, fate: fate.clone(), _holder: Arc::new(Wanted(holder.clone())) };
+        let link = SessionLink {
+            commands,
+            fate: fate.clone(),
+            _holder: Arc::new(Wanted(holder.clone())),
+            _held: Arc::clone(&self.held),
+        };
         let max_age = max_age.unwrap_or(self.session_max_age);
         let request = SessionRequest { commands: receiver, holder, fate, location, max_age, reads_only };
         let wanted = Wanted(ticket.clone());
@@ -331,7 +353,12 @@ impl Sqlite {
         let (commands, receiver) = mpsc::channel();
         let (fate, holder) = (Fate::default(), Ticket::new());
         holder.take();
-        let link = SessionLink { commands, fate: fate.clone(), _holder: Arc::new(Wanted(holder.clone())) };
+        let link = SessionLink {
+            commands,
+            fate: fate.clone(),
+            _holder: Arc::new(Wanted(holder.clone())),
+            _held: Arc::clone(&self.held),
+        };
         let request = PinnedRequest {
             commands: receiver,
             holder,
@@ -465,14 +492,14 @@ impl Sqlite {
 }
 
 impl Drop for Sqlite {
-    /// Waits until idle connections are closed, some milliseconds: a process that ends meanwhile would take SQLCipher's
-    /// state away under them. Work that is under way, such as a session that lives on, is not waited for.
+    /// Waits until the connections are closed, some milliseconds: a process that ends meanwhile would take SQLCipher's state
+    /// away under them. That includes those whose sessions were dropped before and are being rolled back; sessions that
+    /// live on are not waited for.
     fn drop(&mut self) {
-        let lent = self.readers.as_ref().map_or(0, |readers| {
+        if let Some(readers) = &self.readers {
             readers.dismiss();
-            readers.pool().size()
-        });
-        let is_busy = lent > 0 || self.holder.is_held();
+        }
+        let is_busy = Arc::strong_count(&self.held) > 1;
         let mut closed = is_busy || self.reader_threads.have_ended(DROP_PATIENCE);
         self.writer = None;
         closed = closed && (is_busy || self.writer_thread.have_ended(DROP_PATIENCE));
@@ -494,6 +521,8 @@ pub(crate) struct SessionLink {
     pub(crate) commands: mpsc::Sender<Command>,
     pub(crate) fate: Fate,
     _holder: Arc<Wanted>,
+    /// Dropped last: by then the thread knows that nobody holds the session.
+    _held: Arc<Held>,
 }
 
 impl Settings {
@@ -510,19 +539,25 @@ pub(crate) async fn connect_one(settings: &Settings) -> Result<SessionLink> {
     let (commands, receiver) = mpsc::channel();
     let (fate, holder) = (Fate::default(), Ticket::new());
     holder.take();
-    let link = SessionLink { commands, fate: fate.clone(), _holder: Arc::new(Wanted(holder.clone())) };
+    let wanted = Arc::new(Wanted(holder.clone()));
+    let (alive, ended) = mpsc::channel();
     let unit_max_age = settings.session_max_age;
-    let request = PinnedRequest { commands: receiver, holder, fate, turns: None, unit_max_age, deadline: None };
+    let request =
+        PinnedRequest { commands: receiver, holder, fate: fate.clone(), turns: None, unit_max_age, deadline: None };
     let (reply, opened) = oneshot::channel();
     let thread = {
         let settings = settings.clone();
-        move || match open_writer(&settings) {
-            Err(error) => drop(reply.send(Err(error))),
-            Ok((connection, _)) => {
-                connection.guard().allow_temporary(true);
-                if reply.send(Ok(())).is_ok() {
-                    // The holder has been told what went wrong; the connection is closed in either case.
-                    let _ = request.serve(&connection);
+        move || {
+            // Dropped last: the connection is closed by then.
+            let _alive = alive;
+            match open_writer(&settings) {
+                Err(error) => drop(reply.send(Err(error))),
+                Ok((connection, _)) => {
+                    connection.guard().allow_temporary(true);
+                    if reply.send(Ok(())).is_ok() {
+                        // The holder has been told what went wrong; the connection is closed in either case.
+                        let _ = request.serve(&connection);
+                    }
                 }
             }
         }
@@ -532,7 +567,8 @@ pub(crate) async fn connect_one(settings: &Settings) -> Result<SessionLink> {
         .spawn(thread)
         .map_err(|error| no_thread(settings.name(), error))?;
     opened.await.map_err(|_| Error::Closed)??;
-    Ok(link)
+    let held = Arc::new(Held(Some(Threads(Mutex::new(ended)))));
+    Ok(SessionLink { commands, fate, _holder: wanted, _held: held })
 }
 
 /// The error for a thread that the system does not give.

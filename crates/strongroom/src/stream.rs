@@ -46,6 +46,20 @@ impl<'a> RowStream<'a> {
     pub async fn next(&mut self) -> Option<Result<Row>> {
         std::future::poll_fn(|context| Pin::new(&mut *self).poll_next(context)).await
     }
+
+    /// What takes no waiting: a row that is in memory, or the end.
+    pub(crate) fn next_at_hand(&mut self) -> Poll<Option<Row>> {
+        match &mut self.state {
+            State::Opening(_) => Poll::Pending,
+            State::Open { chunk, .. } => chunk.pop_front().map_or(Poll::Pending, |row| Poll::Ready(Some(row))),
+            State::Ended => Poll::Ready(None),
+        }
+    }
+
+    /// Stops the query: there is no further row.
+    pub(crate) fn end(&mut self) {
+        self.state = State::Ended;
+    }
 }
 
 impl Stream for RowStream<'_> {

@@ -12,6 +12,7 @@
 //! - *event*: a change to the ledger, recorded with it, [`Event`].
 //!
 //! Start from [`Registry`]: `open` it on a database, or `in_memory` in tests. [`Registry::import`] fills it from files.
+//! Without a runtime, [`blocking::Registry`] is the same.
 
 // Certificates and the finding of them: pure, without a database.
 pub mod certificate;
@@ -27,6 +28,7 @@ pub mod serial;
 pub use der::DerError;
 
 // The register itself.
+pub mod blocking;
 mod error;
 mod import;
 mod record;

@@ -91,11 +91,6 @@ impl WriterHolder {
         Error::PoolExhausted { waited, busy: Busy::Writer(holder), source: None }
     }
 
-    /// Whether a caller's work is under way.
-    pub(crate) fn is_held(&self) -> bool {
-        !matches!(self.get(), Holding::Nobody)
-    }
-
     fn get(&self) -> Holding {
         *self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }

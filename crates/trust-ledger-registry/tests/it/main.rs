@@ -1,5 +1,6 @@
 //! Integration tests of the register, by subject. Most run on the ledger in memory.
 
+mod blocking;
 mod concurrency;
 mod counts;
 mod deletion;

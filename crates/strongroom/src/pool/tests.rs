@@ -73,6 +73,9 @@ struct World {
     made: AtomicUsize,
     live: AtomicUsize,
     most: AtomicUsize,
+    /// Whose size is looked at when a connection is dropped, and what was seen: the size, and how many were open.
+    watched: Mutex<Option<Pool<Fake>>>,
+    seen: Mutex<Vec<(usize, usize)>>,
 }
 
 struct Fake(Arc<World>);
@@ -107,6 +110,8 @@ impl World {
             made: AtomicUsize::new(0),
             live: AtomicUsize::new(0),
             most: AtomicUsize::new(0),
+            watched: Mutex::default(),
+            seen: Mutex::default(),
         })
     }
 
@@ -195,6 +200,9 @@ impl Connect for Fake {
 
 impl Drop for Live {
     fn drop(&mut self) {
+        if let Some(pool) = self.world.watched.lock().unwrap().as_ref() {
+            self.world.seen.lock().unwrap().push((pool.size(), self.world.live()));
+        }
         self.world.live.fetch_sub(1, Ordering::SeqCst);
     }
 }

@@ -189,10 +189,10 @@ impl Database {
                 let session = Session::new(self.engine().await?.session(false, None, location).await?);
                 let controller = session.controller();
                 let outcome = match work(session).await {
-                    Ok(value) => controller.commit_shared().await.map(|()| value).map_err(E::from),
+                    Ok(value) => controller.commit().await.map(|()| value).map_err(E::from),
                     Err(error) => {
                         // The work may have kept its session. What the rollback meets, it has met by itself.
-                        let _ = controller.rollback_shared().await;
+                        let _ = controller.rollback().await;
                         Err(error)
                     }
                 };
@@ -219,7 +219,7 @@ impl Database {
     ///
     /// # Cancel safety
     ///
-    /// Dropped, it is stopped, and there is no such file.
+    /// Dropped, it is stopped, and there is no such file unless the copy was complete at that moment.
     #[track_caller]
     pub fn backup(
         &self,
@@ -357,11 +357,16 @@ impl Database {
     /// Dropped, the closing goes on in the background; a further call waits for it.
     pub async fn close(&self) -> Result<()> {
         self.shared.closed.store(true, Ordering::Release);
-        // An opening that is under way is waited for, so that nothing is opened behind the closing's back.
-        match self.shared.engine.get_or_try_init(|| async { Err(Error::Closed) }).await {
-            Ok(engine) => engine.close(CLOSE_DEADLINE).await,
-            Err(_) => Ok(()),
-        }
+        let shared = Arc::clone(&self.shared);
+        // A task of its own, which goes on when this future is dropped.
+        let closing = tokio::spawn(async move {
+            // An opening that is under way is waited for, so that nothing is opened behind the closing's back.
+            match shared.engine.get_or_try_init(|| async { Err(Error::Closed) }).await {
+                Ok(engine) => engine.close(CLOSE_DEADLINE).await,
+                Err(_) => Ok(()),
+            }
+        });
+        closing.await.unwrap_or(Err(Error::Closed))
     }
 
     pub(crate) async fn ensure_connected(&self) -> Result<()> {

@@ -20,6 +20,7 @@ use crate::sqlite::no_thread;
 use crate::sqlite::pinned::PinnedRequest;
 use crate::sqlite::session::{Opening, SessionEnd, SessionService};
 use crate::sqlite::work::{Flow, Reply, Ticket};
+use crate::sqlite::writer::Work;
 
 /// Looks of the progress handler (some 20 µs each) that an inline read may take: beyond, it would hold up the other tasks
 /// of the caller's thread.
@@ -141,12 +142,18 @@ impl Readers {
     }
 
     /// Waits until all readers are home, up to the deadline, and closes them; whoever comes from now on is refused.
-    pub(crate) async fn close(&self, patience: Duration) {
+    pub(crate) async fn close(&self, patience: Duration) -> Result<()> {
         let closed = self.pool.close(patience).await;
-        if let Err(error) = closed {
+        if let Err(error) = &closed {
             tracing::warn!(%error, "the database was closed while readers were lent");
         }
         self.dismiss();
+        closed.map_err(refused)
+    }
+
+    /// For a thread with a connection of its own: closing waits until it is dropped.
+    pub(crate) fn alive(&self) -> Result<mpsc::Sender<Infallible>> {
+        self.pool.connector().alive().clone().ok_or(Error::Closed)
     }
 
     /// Closes the readers that are home now, and each other when it comes home.
@@ -228,7 +235,7 @@ impl Connect for Connector {
         let alive = self.alive().clone().ok_or(Error::Closed)?;
         let (jobs, queue) = mpsc::channel();
         let (reply, opened) = oneshot::channel();
-        let (opener, thread) = (Arc::clone(&self.opener), ReaderThread { max_age: self.max_age });
+        let (opener, mut thread) = (Arc::clone(&self.opener), ReaderThread { max_age: self.max_age, writer: None });
         let work = move || {
             // Dropped last: the connection is closed by then.
             let _alive = alive;
@@ -256,12 +263,14 @@ impl Connect for Connector {
 
 struct ReaderThread {
     max_age: Duration,
+    /// Kept since a connection was pinned: the writer, which that one outlives when the handle is gone, is to end last.
+    writer: Option<mpsc::Sender<Work>>,
 }
 
 impl ReaderThread {
     /// Does one job. The lease is dropped after the connection is known to be clean or broken, and before the caller is
     /// answered, so that a caller's next request finds the reader at home.
-    fn work(&self, job: Job) {
+    fn work(&mut self, job: Job) {
         match job {
             Job::Fetch { mut lease, step, at_most, ticket, reply } => {
                 let outcome = fetch(&lease, step, at_most, &ticket);
@@ -271,7 +280,10 @@ impl ReaderThread {
             }
             Job::Stream { lease, step, flow, ticket, reply } => self.stream(lease, step, flow, &ticket, reply),
             Job::Session { lease, opening } => session(lease, opening),
-            Job::Pinned { lease, request } => pinned(lease, request),
+            Job::Pinned { lease, request } => {
+                self.writer = request.turns.as_ref().map(|turns| turns.queue.clone());
+                pinned(lease, request);
+            }
             Job::Close(connection) => drop(connection),
         }
     }
@@ -345,7 +357,14 @@ fn session(mut lease: Lease, opening: Opening) {
 /// Serves a pinned connection. It may have been written to, and is lent again only as the reader that it was.
 fn pinned(mut lease: Lease, request: PinnedRequest) {
     let connection = lease.connection();
-    let outcome = connection.lift_query_only().and_then(|()| request.serve(connection));
-    let restored = outcome.and_then(|()| connection.become_reader_again());
+    let fate = request.fate.clone();
+    let served = connection.lift_query_only().and_then(|()| request.serve(connection));
+    let restored = served.as_ref().map_err(Error::clone).and_then(|_| connection.become_reader_again());
     lease.broken |= restored.is_err();
+    drop(lease);
+    match served {
+        Ok(Some(reply)) => drop(reply.send(Ok(()))),
+        Ok(None) => {}
+        Err(error) => fate.end(error),
+    }
 }

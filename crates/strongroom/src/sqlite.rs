@@ -582,6 +582,10 @@ fn open_writer(settings: &Settings) -> Result<(Connection, Arc<Opener>)> {
             Err(error) if found == Found::Empty && tries < CREATION_TRIES && may_be_a_foreign_creation(&error) => {
                 std::thread::sleep(CREATION_PAUSE);
             }
+            // It was given another key between the two looks: its salt is another one.
+            Err(error) if file::examine(path, settings.create, key.is_some()).is_ok_and(|now| now != found) => {
+                tracing::debug!(%error, "the file was replaced while it was opened");
+            }
             Err(error) => return Err(error),
         }
     }
@@ -590,11 +594,7 @@ fn open_writer(settings: &Settings) -> Result<(Connection, Arc<Opener>)> {
 fn may_be_a_foreign_creation(error: &Error) -> bool {
     match error {
         Error::Encryption { problem, .. } => *problem == EncryptionProblem::WrongKeyOrDamaged,
-        Error::Connection { source: Some(cause), .. } => {
-            let code = cause.downcast_ref().and_then(rusqlite::Error::sqlite_error_code);
-            code == Some(rusqlite::ErrorCode::DatabaseBusy)
-        }
-        other => matches!(other.query_kind(), Some(QueryErrorKind::Corrupt | QueryErrorKind::Busy)),
+        other => file::is_locked(other) || other.query_kind() == Some(QueryErrorKind::Corrupt),
     }
 }
 

@@ -3,6 +3,7 @@
 //! One file per task, which holds its `HELP` and its `run`; [`TASKS`] lists them. A new task is a new file and a
 //! new line there.
 
+mod soak;
 mod steps;
 mod test;
 
@@ -17,12 +18,20 @@ struct Task {
     run: fn(&[String]) -> Result<(), String>,
 }
 
-const TASKS: &[Task] = &[Task {
-    name: "test",
-    summary: "install what the tests need, then run all tests of the workspace",
-    help: test::HELP,
-    run: test::run,
-}];
+const TASKS: &[Task] = &[
+    Task {
+        name: "test",
+        summary: "install what the tests need, then run all tests of the workspace",
+        help: test::HELP,
+        run: test::run,
+    },
+    Task {
+        name: "soak",
+        summary: "work on one encrypted file at random, then prove that nothing went astray",
+        help: soak::HELP,
+        run: soak::run,
+    },
+];
 
 fn main() -> ExitCode {
     let arguments: Vec<String> = std::env::args().skip(1).collect();

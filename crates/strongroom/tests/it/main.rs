@@ -1,5 +1,6 @@
 //! strongroom from outside: what its users rely on, on files and in memory.
 
+mod cancellation;
 mod connections;
 mod encryption;
 mod faults;

@@ -3,6 +3,7 @@
 mod cancellation;
 mod connections;
 mod encryption;
+mod examples;
 mod faults;
 mod group_commit;
 mod migrations;

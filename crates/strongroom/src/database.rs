@@ -20,7 +20,7 @@ use crate::connection::Connection;
 use crate::error::{Busy, Error, Result};
 use crate::key::KeySource;
 use crate::row::Row;
-use crate::session::{ReadSession, Session};
+use crate::session::{Controller, ReadSession, Session};
 use crate::sqlite::{Answer, Sqlite, Want};
 use crate::statements::{reading_methods, writing_methods};
 use crate::stats::Stats;
@@ -189,10 +189,10 @@ impl Database {
                 let session = Session::new(self.engine().await?.session(false, None, location).await?);
                 let controller = session.controller();
                 let outcome = match work(session).await {
-                    Ok(value) => controller.commit_shared().await.map(|()| value).map_err(E::from),
+                    Ok(value) => controller.commit().await.map(|()| value).map_err(E::from),
                     Err(error) => {
                         // The work may have kept its session. What the rollback meets, it has met by itself.
-                        let _ = controller.rollback_shared().await;
+                        let _ = controller.rollback().await;
                         Err(error)
                     }
                 };
@@ -217,7 +217,7 @@ impl Database {
     ///
     /// # Cancel safety
     ///
-    /// Dropped, it is stopped, and there is no such file.
+    /// Dropped, it is stopped, and there is no such file unless the copy was complete at that moment.
     #[track_caller]
     pub fn backup(
         &self,
@@ -355,11 +355,16 @@ impl Database {
     /// Dropped, the closing goes on in the background; a further call waits for it.
     pub async fn close(&self) -> Result<()> {
         self.shared.closed.store(true, Ordering::Release);
-        // An opening that is under way is waited for, so that nothing is opened behind the closing's back.
-        match self.shared.engine.get_or_try_init(|| async { Err(Error::Closed) }).await {
-            Ok(engine) => engine.close(CLOSE_DEADLINE).await,
-            Err(_) => Ok(()),
-        }
+        let shared = Arc::clone(&self.shared);
+        // A task of its own, which goes on when this future is dropped.
+        let closing = tokio::spawn(async move {
+            // An opening that is under way is waited for, so that nothing is opened behind the closing's back.
+            match shared.engine.get_or_try_init(|| async { Err(Error::Closed) }).await {
+                Ok(engine) => engine.close(CLOSE_DEADLINE).await,
+                Err(_) => Ok(()),
+            }
+        });
+        closing.await.unwrap_or(Err(Error::Closed))
     }
 
     pub(crate) async fn ensure_connected(&self) -> Result<()> {
@@ -431,7 +436,7 @@ pub(crate) struct Retries {
 
 impl Retries {
     /// The pause before the work is done again; `None` when this is its outcome.
-    pub(crate) fn pause_after<T, E>(&mut self, outcome: &Result<T, E>, session: &Session) -> Option<Duration> {
+    pub(crate) fn pause_after<T, E>(&mut self, outcome: &Result<T, E>, session: &Controller) -> Option<Duration> {
         if outcome.is_ok() || self.done == TRANSACTION_RETRIES || !session.met_conflict() {
             return None;
         }

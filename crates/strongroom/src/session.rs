@@ -47,7 +47,7 @@ impl Session {
     ///
     /// Dropped, the commit may take effect or not.
     pub async fn commit(self) -> Result<()> {
-        self.commit_shared().await
+        self.link.ask(|reply| Command::Commit { reply }).await
     }
 
     /// Takes back the session's work. Dropping the session does the same without waiting.
@@ -56,7 +56,7 @@ impl Session {
     ///
     /// [`SessionExpired`](Error::SessionExpired) when that has happened before.
     pub async fn rollback(self) -> Result<()> {
-        self.rollback_shared().await
+        self.link.ask(|reply| Command::Rollback { reply }).await
     }
 
     /// Opens a savepoint: a part of the session that can be taken back alone.
@@ -73,25 +73,38 @@ impl Session {
     read_through_link!();
     write_through_link!();
 
-    /// A second handle on the same session, for [`Database::transaction`](crate::Database::transaction), which commits
-    /// the session that it has given away.
-    pub(crate) fn controller(&self) -> Session {
-        Session { link: Link::new(self.link.session.clone()) }
+    /// The other end of the session, for [`Database::transaction`](crate::Database::transaction), which ends the session
+    /// that it has given away.
+    pub(crate) fn controller(&self) -> Controller {
+        Controller { link: Link::new(self.link.session.clone()) }
     }
+}
 
-    /// [`commit`](Self::commit), for who looks at the session's fate afterwards.
-    pub(crate) async fn commit_shared(&self) -> Result<()> {
+/// Ends a session that somebody else works in. Dropped, it rolls back, even when that one has kept the session.
+pub(crate) struct Controller {
+    link: Link,
+}
+
+impl Controller {
+    pub(crate) async fn commit(&self) -> Result<()> {
         self.link.ask(|reply| Command::Commit { reply }).await
     }
 
-    /// [`rollback`](Self::rollback), likewise.
-    pub(crate) async fn rollback_shared(&self) -> Result<()> {
+    pub(crate) async fn rollback(&self) -> Result<()> {
         self.link.ask(|reply| Command::Rollback { reply }).await
     }
 
     /// Whether another transaction was in this one's way.
     pub(crate) fn met_conflict(&self) -> bool {
         self.link.session.fate.conflict()
+    }
+}
+
+impl Drop for Controller {
+    fn drop(&mut self) {
+        // A session that has been ended does not hear it.
+        let (reply, _) = tokio::sync::oneshot::channel();
+        self.link.tell(Command::Rollback { reply });
     }
 }
 

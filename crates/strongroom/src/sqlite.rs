@@ -363,21 +363,20 @@ impl Sqlite {
             commands: receiver,
             holder,
             fate,
+            opener: Arc::clone(&self.opener),
             turns: None,
             unit_max_age: self.session_max_age,
             deadline: None,
         };
         let Some(readers) = &self.readers else {
             let (opened, answer) = oneshot::channel();
-            let request = PinnedRequest { deadline: Some(Instant::now() + self.session_max_age), ..request };
             let ticket = Ticket::new();
             let wanted = Wanted(ticket.clone());
             let work =
                 Box::new(move |writer: Result<&mut Writer>| match writer.and_then(|writer| writer.connection()) {
                     Ok(connection) => {
                         if opened.send(Ok(())).is_ok() {
-                            // The holder has been told what went wrong, and in memory nothing breaks a connection.
-                            let _ = request.serve(connection);
+                            lend_memory(connection, request);
                         }
                     }
                     Err(error) => drop(opened.send(Err(error))),
@@ -424,7 +423,7 @@ impl Sqlite {
     pub(crate) async fn close(&self, patience: Duration) -> Result<()> {
         let began = Instant::now();
         if let Some(readers) = &self.readers {
-            readers.close(patience).await;
+            readers.close(patience).await?;
         }
         self.wait_for(&self.reader_threads, began, patience).await?;
         // Refused when the writer has ended before, by an earlier call whose future was dropped.
@@ -534,6 +533,19 @@ impl Settings {
     }
 }
 
+/// Lends the one connection of a database in memory, from now on and up to the sessions' age.
+fn lend_memory(connection: &Connection, request: PinnedRequest) {
+    let request = PinnedRequest { deadline: Some(Instant::now() + request.unit_max_age), ..request };
+    connection.guard().allow_temporary(true);
+    // The holder has been told what went wrong, and in memory nothing breaks a connection.
+    let served = request.serve(connection);
+    connection.guard().allow_temporary(false);
+    let cleared = connection.drop_temporary();
+    if let Ok(Some(reply)) = served {
+        let _ = reply.send(cleared);
+    }
+}
+
 /// Opens one connection that belongs to one caller, on a thread of its own.
 pub(crate) async fn connect_one(settings: &Settings) -> Result<SessionLink> {
     let (commands, receiver) = mpsc::channel();
@@ -542,21 +554,27 @@ pub(crate) async fn connect_one(settings: &Settings) -> Result<SessionLink> {
     let wanted = Arc::new(Wanted(holder.clone()));
     let (alive, ended) = mpsc::channel();
     let unit_max_age = settings.session_max_age;
-    let request =
-        PinnedRequest { commands: receiver, holder, fate: fate.clone(), turns: None, unit_max_age, deadline: None };
     let (reply, opened) = oneshot::channel();
     let thread = {
-        let settings = settings.clone();
+        let (settings, fate) = (settings.clone(), fate.clone());
         move || {
             // Dropped last: the connection is closed by then.
             let _alive = alive;
             match open_writer(&settings) {
                 Err(error) => drop(reply.send(Err(error))),
-                Ok((connection, _)) => {
+                Ok((connection, opener)) => {
                     connection.guard().allow_temporary(true);
-                    if reply.send(Ok(())).is_ok() {
-                        // The holder has been told what went wrong; the connection is closed in either case.
-                        let _ = request.serve(&connection);
+                    if reply.send(Ok(())).is_err() {
+                        return;
+                    }
+                    let commands = receiver;
+                    let request =
+                        PinnedRequest { commands, holder, fate, opener, turns: None, unit_max_age, deadline: None };
+                    // The holder has been told what went wrong; the connection is closed in either case.
+                    let served = request.serve(&connection);
+                    drop(connection);
+                    if let Ok(Some(reply)) = served {
+                        let _ = reply.send(Ok(()));
                     }
                 }
             }
@@ -604,6 +622,10 @@ fn open_writer(settings: &Settings) -> Result<(Connection, Arc<Opener>)> {
             Err(error) if found == Found::Empty && tries < CREATION_TRIES && may_be_a_foreign_creation(&error) => {
                 std::thread::sleep(CREATION_PAUSE);
             }
+            // It was given another key between the two looks: its salt is another one.
+            Err(error) if file::examine(path, settings.create, key.is_some()).is_ok_and(|now| now != found) => {
+                tracing::debug!(%error, "the file was replaced while it was opened");
+            }
             Err(error) => return Err(error),
         }
     }
@@ -612,11 +634,7 @@ fn open_writer(settings: &Settings) -> Result<(Connection, Arc<Opener>)> {
 fn may_be_a_foreign_creation(error: &Error) -> bool {
     match error {
         Error::Encryption { problem, .. } => *problem == EncryptionProblem::WrongKeyOrDamaged,
-        Error::Connection { source: Some(cause), .. } => {
-            let code = cause.downcast_ref().and_then(rusqlite::Error::sqlite_error_code);
-            code == Some(rusqlite::ErrorCode::DatabaseBusy)
-        }
-        other => matches!(other.query_kind(), Some(QueryErrorKind::Corrupt | QueryErrorKind::Busy)),
+        other => file::is_locked(other) || other.query_kind() == Some(QueryErrorKind::Corrupt),
     }
 }
 

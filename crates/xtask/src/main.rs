@@ -4,6 +4,7 @@
 //! new line there.
 
 mod bench;
+mod soak;
 mod steps;
 mod test;
 
@@ -26,6 +27,12 @@ const TASKS: &[Task] = &[
         run: test::run,
     },
     Task { name: "bench", summary: "measure strongroom against its peers", help: bench::HELP, run: bench::run },
+    Task {
+        name: "soak",
+        summary: "work on one encrypted file at random, then prove that nothing went astray",
+        help: soak::HELP,
+        run: soak::run,
+    },
 ];
 
 fn main() -> ExitCode {

@@ -17,17 +17,20 @@ mod judges;
 
 use std::process::Command;
 
-use crate::steps;
+use crate::{soak, steps};
+
+/// How long strongroom's soak takes when everything is tested, in seconds.
+const SOAK: u64 = 30;
 
 pub(crate) const HELP: &str = "\
 Install what the tests need, then run all tests of the workspace
 
 Usage: cargo xtask test [arguments of cargo test]
 
-Runs `cargo test --workspace --no-fail-fast`: unit, integration and documentation tests; examples are built,
-benchmarks are not run. What follows `test` is passed on:
+Runs `cargo test --workspace --no-fail-fast`: unit, integration and documentation tests; strongroom's examples are
+run too, benchmarks are not. What follows `test` is passed on:
 
-  cargo xtask test                          everything
+  cargo xtask test                          everything, and 30 s of `cargo xtask soak` after it
   cargo xtask test -p strongroom            one crate
   cargo xtask test serial                   the tests with `serial` in their name
   cargo xtask test -- --nocapture           with what the tests print
@@ -60,7 +63,9 @@ pub(crate) fn run(arguments: &[String]) -> Result<(), String> {
         } else {
             Err(format!("the tests failed ({status}): cargo's last lines above name them"))
         }
-    })
+    })?;
+    // Whoever asks for one crate or one test wants to wait for that only.
+    if arguments.is_empty() { soak::soak(SOAK, None) } else { Ok(()) }
 }
 
 /// `cargo test` for all crates, or for those that `arguments` choose.

@@ -112,9 +112,9 @@ impl Database {
             // The work may have put another session into its place, and hold on to this one.
             let controller = session.inner.controller();
             let outcome = match work(&mut session) {
-                Ok(value) => wait(controller.commit_shared()).map(|()| value).map_err(E::from),
+                Ok(value) => wait(controller.commit()).map(|()| value).map_err(E::from),
                 Err(error) => {
-                    let _ = wait(controller.rollback_shared());
+                    let _ = wait(controller.rollback());
                     Err(error)
                 }
             };

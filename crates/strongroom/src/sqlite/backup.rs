@@ -1,6 +1,6 @@
 //! Online backup: a copy of one moment, while others read and write.
 
-use std::panic::Location;
+use std::panic::{AssertUnwindSafe, Location, catch_unwind};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -11,7 +11,7 @@ use tokio::sync::oneshot;
 use crate::backup::{OnProgress, Progress};
 use crate::error::{Error, QueryErrorKind, Result};
 use crate::sqlite::cipher::{FileKey, set_key};
-use crate::sqlite::connection::{Connection, Opener, Place, Role};
+use crate::sqlite::connection::{Connection, Opener, Role};
 use crate::sqlite::failure::translate;
 use crate::sqlite::work::{Ticket, Wanted};
 use crate::sqlite::{Sqlite, file, no_thread};
@@ -27,18 +27,21 @@ impl Sqlite {
         on_progress: OnProgress,
         location: &'static Location<'static>,
     ) -> Result<()> {
-        if let Place::Memory = self.opener.place {
+        let Some(readers) = &self.readers else {
             return self
                 .alone(location, move |writer, ticket| {
                     write_copy(writer.connection()?, &target, None, ticket, on_progress)
                 })
                 .await;
-        }
+        };
+        let alive = readers.alive()?;
         let ticket = Ticket::new();
         let _wanted = Wanted(ticket.clone());
         let (reply, answer) = oneshot::channel();
         let opener = Arc::clone(&self.opener);
         let work = move || {
+            // Dropped last: the connections are closed by then.
+            let _alive = alive;
             let outcome = if ticket.take() { back_up(&opener, &target, &ticket, on_progress) } else { Ok(()) };
             let _ = reply.send(outcome);
         };
@@ -71,6 +74,9 @@ fn write_copy(
     let draft = Draft::beside(target)?;
     draft.fill(source, key, ticket, on_progress)?;
     draft.verify(key)?;
+    if ticket.is_gone() {
+        return Err(Error::Cancelled);
+    }
     draft.appear(target)
 }
 
@@ -107,7 +113,10 @@ impl Draft {
             let step = backup.step(PAGES_AT_ONCE).map_err(translate)?;
             let progress = backup.progress();
             let (total, remaining) = (progress.pagecount.max(0) as u64, progress.remaining.max(0) as u64);
-            on_progress(Progress { done: total.saturating_sub(remaining), total });
+            let progress = Progress { done: total.saturating_sub(remaining), total };
+            // The caller's code, on a thread that others need: the writer's.
+            catch_unwind(AssertUnwindSafe(|| on_progress(progress)))
+                .map_err(|_| Error::query(QueryErrorKind::Other, "what is told of the progress panicked"))?;
             match step {
                 StepResult::Done => break,
                 StepResult::More if ticket.is_gone() => return Err(Error::Cancelled),
@@ -147,7 +156,8 @@ impl Draft {
         sync_folder(target)
     }
 
-    /// Puts the file in the place of another one, with that one's permissions. After a crash either of them is there.
+    /// Puts the file in the place of another one, with that one's permissions. After a crash either of them is there, and
+    /// after [`sync_folder`] this one.
     pub(crate) fn replace(self, target: &Path) -> Result<()> {
         let failed = |error| unwritable(target, "could not be replaced", Some(error));
         let metadata = std::fs::metadata(target).map_err(failed)?;
@@ -160,8 +170,7 @@ impl Draft {
                 std::os::unix::fs::chown(&self.path, Some(metadata.uid()), Some(metadata.gid())).map_err(failed)?;
             }
         }
-        self.path.persist(target).map_err(|error| failed(error.error))?;
-        sync_folder(target)
+        self.path.persist(target).map_err(|error| failed(error.error))
     }
 
     fn open(&self, key: Option<&FileKey>) -> Result<rusqlite::Connection> {
@@ -174,7 +183,7 @@ impl Draft {
 }
 
 /// Makes a new name in a folder durable.
-fn sync_folder(target: &Path) -> Result<()> {
+pub(crate) fn sync_folder(target: &Path) -> Result<()> {
     #[cfg(unix)]
     {
         let folder = target.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));

@@ -27,6 +27,9 @@ const STATEMENT_CACHE: usize = 256;
 /// pages after each commit of a bulk load.
 const CHECKPOINT_PAGES: i64 = 10_000;
 
+/// Pause between two tries to open a file that somebody has locked.
+const LOCK_POLL: Duration = Duration::from_millis(5);
+
 /// Everything needed to open one more connection to the same database.
 pub(crate) struct Opener {
     pub(crate) place: Place,
@@ -60,11 +63,27 @@ pub(crate) enum Role {
 
 impl Opener {
     /// Opens a connection and proves that the key fits, before anything is written.
+    ///
+    /// Somebody else's lock is waited for without having the file open: it may be a rekey's, which puts another file there,
+    /// and what had the old one open would go on with the new one's log.
     pub(crate) fn open(&self, role: Role) -> Result<Connection> {
-        self.check_place()?;
+        let began = Instant::now();
+        loop {
+            match self.try_open(role) {
+                Err(error) if file::is_locked(&error) && began.elapsed() < self.busy_timeout => {
+                    std::thread::sleep(LOCK_POLL);
+                }
+                outcome => return outcome,
+            }
+        }
+    }
+
+    fn try_open(&self, role: Role) -> Result<Connection> {
         let Place::File { path, .. } = &self.place else {
             return self.set_up(rusqlite::Connection::open_in_memory().map_err(translate)?, role);
         };
+        let _entrance = file::Entrance::shared(path);
+        self.check_place()?;
         let key = self.key();
         if let Some(key) = &key {
             file::prove_key_beside_journal(path, key)?;
@@ -73,12 +92,17 @@ impl Opener {
         if let Some(key) = &key {
             set_key(&db, key.as_bytes())?;
         }
-        db.busy_timeout(self.busy_timeout).map_err(translate)?;
+        db.busy_timeout(Duration::ZERO).map_err(translate)?;
         db.query_row("SELECT count(*) FROM sqlite_schema", [], |_| Ok(()))
             .map_err(|error| file::first_read(path, key.is_some(), error))?;
         let connection = self.set_up(db, role)?;
+        // Changing the mode lets go of the file. Reading from the log takes hold of it again, until the connection is closed:
+        // otherwise another handle could put another file there, and this one would take the new one's log for its own.
+        let hold = "SELECT count(*) FROM sqlite_schema";
+        connection.as_engine(|| connection.db.query_row(hold, [], |_| Ok(()))).map_err(translate)?;
         // What was opened is what was looked at: nobody has put another file there meanwhile.
         self.check_place()?;
+        connection.db.busy_timeout(self.busy_timeout).map_err(translate)?;
         connection.db.set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, false).map_err(translate)?;
         Ok(connection)
     }

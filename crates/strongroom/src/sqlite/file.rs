@@ -17,7 +17,7 @@ use std::time::Instant;
 use rusqlite::config::DbConfig;
 use rusqlite::{Connection, OpenFlags};
 
-use crate::error::{EncryptionProblem, Error, Result};
+use crate::error::{EncryptionProblem, Error, QueryErrorKind, Result};
 use crate::sqlite::cipher::{FileKey, PAGE_SIZE, SALT_LEN, set_key};
 use crate::sqlite::failure::translate;
 
@@ -148,6 +148,43 @@ pub(crate) fn prove_key_beside_journal(path: &Path, key: &FileKey) -> Result<()>
     set_key(&db, key.as_bytes())?;
     let proven = db.query_row("SELECT count(*) FROM sqlite_schema", [], |_| Ok(()));
     proven.map_err(|error| first_read(path, true, error))
+}
+
+/// The way to a database file, kept shared while a connection is opened, and alone while another file is put there.
+///
+/// A connection that opens the old file just before it is replaced would use the new one's log, which goes by name
+/// (<https://www.sqlite.org/howtocorrupt.html>, section 2.4). SQLite's own locks are on the old file and do not prevent it.
+/// It is a lock (flock) on the folder: the file itself must not be opened and closed outside SQLite.
+pub(crate) struct Entrance {
+    /// Unlocked when it is closed. None where folders cannot be locked; there it is left to luck.
+    _folder: Option<std::fs::File>,
+}
+
+impl Entrance {
+    pub(crate) fn shared(path: &Path) -> Self {
+        Entrance { _folder: folder(path).filter(|folder| folder.lock_shared().is_ok()) }
+    }
+
+    pub(crate) fn alone(path: &Path) -> Self {
+        Entrance { _folder: folder(path).filter(|folder| folder.lock().is_ok()) }
+    }
+}
+
+/// The folder in which the file itself lies, symbolic links followed.
+fn folder(path: &Path) -> Option<std::fs::File> {
+    let file = path.canonicalize().ok()?;
+    std::fs::File::open(file.parent()?).ok()
+}
+
+/// Whether a file could not be opened because somebody else has it locked.
+pub(crate) fn is_locked(error: &Error) -> bool {
+    match error {
+        Error::Connection { source: Some(cause), .. } => {
+            let code = cause.downcast_ref().and_then(rusqlite::Error::sqlite_error_code);
+            matches!(code, Some(rusqlite::ErrorCode::DatabaseBusy | rusqlite::ErrorCode::DatabaseLocked))
+        }
+        other => other.query_kind() == Some(QueryErrorKind::Busy),
+    }
 }
 
 /// The file as SQLite's URI: taken as it is, without locks, journal or log.

@@ -7,11 +7,14 @@ use std::time::{Duration, Instant};
 
 use crate::batch::Step;
 use crate::error::{Error, QueryErrorKind, Result};
-use crate::sqlite::connection::{Answer, Connection, Want};
+use crate::sqlite::connection::{Answer, Connection, Opener, Want};
 use crate::sqlite::failure::{breaks_connection, leaves_commit_open};
 use crate::sqlite::session::{Command, Fate};
-use crate::sqlite::work::{Flow, Ticket};
+use crate::sqlite::work::{Flow, Reply, Ticket};
 use crate::sqlite::writer::{Alone, Work, WriterHolder, check_deferred};
+
+/// Pause between two looks whether the holder still wants the turn that it waits for.
+const HOLDER_LOOK: Duration = Duration::from_millis(20);
 
 /// A caller that has a connection to himself.
 pub(crate) struct PinnedRequest {
@@ -19,6 +22,8 @@ pub(crate) struct PinnedRequest {
     /// Gone when the holder has dropped the connection: what runs then is stopped.
     pub(crate) holder: Ticket,
     pub(crate) fate: Fate,
+    /// Knows whether the file is still at its place.
+    pub(crate) opener: Arc<Opener>,
     /// How to take turns with the writer; none where there is no other connection.
     pub(crate) turns: Option<Turns>,
     /// Longest time that a statement or batch may take.
@@ -45,12 +50,12 @@ struct Turn {
 }
 
 impl PinnedRequest {
-    /// Serves the holder's commands until it is gone.
+    /// Serves the holder's commands until it is gone. Answers whom to tell when the connection is given back, or closed.
     ///
     /// # Errors
     ///
     /// One that makes the connection unfit for anybody else; the holder has been told.
-    pub(crate) fn serve(self, connection: &Connection) -> Result<()> {
+    pub(crate) fn serve(self, connection: &Connection) -> Result<Option<Reply<()>>> {
         loop {
             let command = match self.deadline {
                 None => self.commands.recv().map_err(|_| RecvTimeoutError::Disconnected),
@@ -64,15 +69,12 @@ impl PinnedRequest {
                     failed.map_or(Ok(()), Err)
                 }
                 Ok(Command::Stream { step, flow }) => self.stream(connection, &step, flow),
-                Ok(Command::Rollback { reply }) => {
-                    let _ = reply.send(Ok(()));
-                    return Ok(());
-                }
+                Ok(Command::Rollback { reply }) => return Ok(Some(reply)),
                 // A pinned connection has no way to ask for these; an unanswered reply says that it has ended.
-                Ok(_) | Err(RecvTimeoutError::Disconnected) => return Ok(()),
+                Ok(_) | Err(RecvTimeoutError::Disconnected) => return Ok(None),
                 Err(RecvTimeoutError::Timeout) => {
                     self.fate.end(Error::SessionExpired { age: self.unit_max_age });
-                    return Ok(());
+                    return Ok(None);
                 }
             };
             if let Err(error) = outcome
@@ -85,6 +87,7 @@ impl PinnedRequest {
     }
 
     fn run(&self, connection: &Connection, steps: &[Step], want: Want) -> Result<Vec<Answer>> {
+        self.opener.check_place()?;
         let mut writes = false;
         for step in steps {
             // A later statement may need what an earlier one creates; then that one writes, and nothing more is asked.
@@ -109,7 +112,7 @@ impl PinnedRequest {
 
     fn stream(&self, connection: &Connection, step: &Step, flow: Flow) -> Result<()> {
         let deadline = Instant::now() + self.unit_max_age;
-        match connection.is_read_only(step) {
+        match self.opener.check_place().and_then(|()| connection.is_read_only(step)) {
             Err(error) => flow.refuse(error),
             Ok(true) => {
                 let _watching = connection.interrupt().watch(&self.holder, Some(deadline));
@@ -125,12 +128,17 @@ impl PinnedRequest {
 
     /// Runs work in a transaction of its own, durable when this returns.
     fn write<T>(&self, connection: &Connection, deadline: Instant, work: impl FnOnce() -> Result<T>) -> Result<T> {
-        let _turn = self.turns.as_ref().map(Turns::take).transpose()?;
+        let _turn = self.turns.as_ref().map(|turns| turns.take(&self.holder)).transpose()?;
+        if self.holder.is_gone() {
+            return Err(Error::Cancelled);
+        }
         connection.control("BEGIN IMMEDIATE")?;
         let watching = connection.interrupt().watch(&self.holder, Some(deadline));
         let outcome = work();
         drop(watching);
         let outcome = outcome.and_then(|answer| check_deferred(connection).map(|()| answer));
+        // What is written to a file that was moved away, or has got another key meanwhile, would be lost.
+        let outcome = outcome.and_then(|answer| self.opener.check_place().map(|()| answer));
         match outcome {
             Ok(answer) => match connection.control("COMMIT") {
                 Ok(()) => Ok(answer),
@@ -153,8 +161,8 @@ impl PinnedRequest {
 }
 
 impl Turns {
-    /// Waits until the writer stands still.
-    fn take(&self) -> Result<Turn> {
+    /// Waits until the writer stands still, or the holder is gone.
+    fn take(&self, holder: &Ticket) -> Result<Turn> {
         let began = Instant::now();
         let (enter, entered) = mpsc::channel();
         let (leave, left) = mpsc::channel::<()>();
@@ -167,14 +175,20 @@ impl Turns {
         };
         let alone = Alone { ticket: ticket.clone(), location: self.location, work: Box::new(work) };
         self.queue.send(Work::Alone(alone)).map_err(|_| Error::Closed)?;
-        match entered.recv_timeout(self.patience) {
-            Ok(stands) => stands.map(|()| Turn { _leave: leave }),
-            Err(RecvTimeoutError::Timeout) if ticket.abandon() => Err(self.writer.waited_in_vain(began.elapsed())),
-            Err(RecvTimeoutError::Timeout) => {
+        let stands = loop {
+            let remaining = self.patience.saturating_sub(began.elapsed());
+            match entered.recv_timeout(remaining.min(HOLDER_LOOK)) {
+                Ok(stands) => break stands,
+                Err(RecvTimeoutError::Disconnected) => return Err(Error::Closed),
+                Err(RecvTimeoutError::Timeout) if holder.is_gone() && ticket.abandon() => return Err(Error::Cancelled),
+                Err(RecvTimeoutError::Timeout) if !remaining.is_zero() => {}
+                Err(RecvTimeoutError::Timeout) if ticket.abandon() => {
+                    return Err(self.writer.waited_in_vain(began.elapsed()));
+                }
                 // Taken at the last moment: it answers at once.
-                entered.recv().map_err(|_| Error::Closed)?.map(|()| Turn { _leave: leave })
+                Err(RecvTimeoutError::Timeout) => break entered.recv().map_err(|_| Error::Closed)?,
             }
-            Err(RecvTimeoutError::Disconnected) => Err(Error::Closed),
-        }
+        };
+        stands.map(|()| Turn { _leave: leave })
     }
 }

@@ -146,12 +146,18 @@ impl Readers {
     }
 
     /// Waits until all readers are home, up to the deadline, and closes them; whoever comes from now on is refused.
-    pub(crate) async fn close(&self, patience: Duration) {
+    pub(crate) async fn close(&self, patience: Duration) -> Result<()> {
         let closed = self.pool.close(patience).await;
-        if let Err(error) = closed {
+        if let Err(error) = &closed {
             tracing::warn!(%error, "the database was closed while readers were lent");
         }
         self.dismiss();
+        closed.map_err(refused)
+    }
+
+    /// For a thread with a connection of its own: closing waits until it is dropped.
+    pub(crate) fn alive(&self) -> Result<mpsc::Sender<Infallible>> {
+        self.pool.connector().alive().clone().ok_or(Error::Closed)
     }
 
     /// Closes the readers that are home now, and each other when it comes home.
@@ -266,6 +272,8 @@ impl Connect for Connector {
 /// A reader's thread, until it is told to close. A lease is dropped after its connection is known to be clean or broken, and
 /// before the caller is answered, so that a caller's next request finds the reader at home.
 fn serve(letters: &Letters<Job>, max_age: Duration) {
+    // Kept since a connection was pinned: the writer, which that one outlives when the handle is gone, is to end last.
+    let mut _writer = None;
     loop {
         match letters.receive() {
             Job::Fetch { mut lease, step, at_most, ticket, reply } => {
@@ -276,7 +284,10 @@ fn serve(letters: &Letters<Job>, max_age: Duration) {
             }
             Job::Stream { lease, step, flow, ticket, reply } => stream(lease, step, flow, &ticket, reply, max_age),
             Job::Session { lease, opening } => session(lease, opening),
-            Job::Pinned { lease, request } => pinned(lease, request),
+            Job::Pinned { lease, request } => {
+                _writer = request.turns.as_ref().map(|turns| turns.queue.clone());
+                pinned(lease, request);
+            }
             Job::Close(connection) => return drop(connection),
         }
     }
@@ -352,7 +363,14 @@ fn session(mut lease: Lease, opening: Opening) {
 /// Serves a pinned connection. It may have been written to, and is lent again only as the reader that it was.
 fn pinned(mut lease: Lease, request: PinnedRequest) {
     let connection = lease.connection();
-    let outcome = connection.lift_query_only().and_then(|()| request.serve(connection));
-    let restored = outcome.and_then(|()| connection.become_reader_again());
+    let fate = request.fate.clone();
+    let served = connection.lift_query_only().and_then(|()| request.serve(connection));
+    let restored = served.as_ref().map_err(Error::clone).and_then(|_| connection.become_reader_again());
     lease.broken |= restored.is_err();
+    drop(lease);
+    match served {
+        Ok(Some(reply)) => drop(reply.send(Ok(()))),
+        Ok(None) => {}
+        Err(error) => fate.end(error),
+    }
 }

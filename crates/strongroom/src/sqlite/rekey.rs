@@ -6,18 +6,19 @@
 
 use std::panic::Location;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use crate::backup::OnProgress;
 use crate::error::{Error, QueryErrorKind, Result};
 use crate::key::KeySource;
-use crate::sqlite::backup::Draft;
+use crate::pool::Paused;
+use crate::sqlite::backup::{Draft, sync_folder};
 use crate::sqlite::cipher::FileKey;
 use crate::sqlite::connection::{Connection, DatabaseFile, Opener, Place};
 use crate::sqlite::failure::translate;
-use crate::sqlite::file::Watch;
-use crate::sqlite::readers::refused;
+use crate::sqlite::file::{Entrance, Watch};
+use crate::sqlite::readers::{Connector, refused};
 use crate::sqlite::work::Ticket;
 use crate::sqlite::writer::Writer;
 use crate::sqlite::{Sqlite, derive, new_salt};
@@ -43,18 +44,34 @@ impl Sqlite {
             _ => {}
         }
         let path = path.clone();
-        // Goes with the work, so that nobody reads before it is done, even when this future is dropped.
         let paused = readers.pool().pause(self.acquire_timeout).await.map_err(refused)?;
+        let waiting = Waiting(Arc::new(Mutex::new(Some(paused))));
+        let begun = Arc::clone(&waiting.0);
         let opener = Arc::clone(&self.opener);
         self.alone(location, move |writer, ticket| {
-            let _paused = paused;
+            // From here on it goes with the work, so that nobody reads before that is done.
+            let Some(_paused) = take(&begun) else { return Err(Error::Cancelled) };
             let outcome = replace_file(writer, &opener, path, &key, ticket, on_progress);
-            // Whichever file is there now: the writer opens it as always.
+            // Whichever file is there now: the writer opens it as always. The old one is closed before anybody is let in.
             writer.connection = None;
-            outcome.and(writer.reopen())
+            outcome.map(drop).and(writer.reopen())
         })
         .await
     }
+}
+
+/// The readers' pause, until the work begins. A caller that goes away before ends it, so that it does not stay in the
+/// writer's queue, perhaps for long.
+struct Waiting(Arc<Mutex<Option<Paused<Connector>>>>);
+
+impl Drop for Waiting {
+    fn drop(&mut self) {
+        drop(take(&self.0));
+    }
+}
+
+fn take(paused: &Mutex<Option<Paused<Connector>>>) -> Option<Paused<Connector>> {
+    paused.lock().unwrap_or_else(PoisonError::into_inner).take()
 }
 
 fn replace_file(
@@ -64,7 +81,7 @@ fn replace_file(
     key: &KeySource,
     ticket: &Ticket,
     on_progress: OnProgress,
-) -> Result<()> {
+) -> Result<Entrance> {
     // A name that is a symbolic link stays one.
     let target = path.canonicalize().map_err(|error| Error::Connection {
         database: path.display().to_string(),
@@ -84,17 +101,25 @@ fn replace_file(
     if ticket.is_gone() {
         return Err(Error::Cancelled);
     }
-    // The lock on the old file is held until the new one is there.
+    // Nobody who waits for the old file's lock is to get it.
+    let entrance = Entrance::alone(&target);
     draft.replace(&target)?;
     opener.replace_file(DatabaseFile { key: Some(new_key), watch: Watch::new(&path)? });
-    Ok(())
+    // Last: should it fail, the new file is the database all the same.
+    sync_folder(&target)?;
+    Ok(entrance)
 }
 
 /// Brings everything into the one file and keeps everybody else out.
 fn take_alone(source: &Connection, path: &Path) -> Result<()> {
     let began = Instant::now();
+    source.raw().busy_timeout(Duration::ZERO).map_err(translate)?;
+    // Before the mode is changed, so that there is no moment in between in which another process changes it back.
+    source.control("PRAGMA locking_mode = EXCLUSIVE")?;
     loop {
-        let emptied = source.checkpoint();
+        // The beginning of a transaction is where SQLite finds out that pages which it keeps were changed by somebody else;
+        // leaving the log it does not ask, and would copy what they were.
+        let emptied = source.control("BEGIN IMMEDIATE; COMMIT").and_then(|()| source.checkpoint());
         let mode = emptied.and_then(|_| {
             let mode = || source.raw().query_row("PRAGMA journal_mode = DELETE", [], |row| row.get::<_, String>(0));
             source.as_engine(mode).map_err(translate)
@@ -107,9 +132,7 @@ fn take_alone(source: &Connection, path: &Path) -> Result<()> {
         };
         match mode {
             // The lock stays when this transaction ends, until the connection does.
-            Ok(mode) if mode == "delete" => {
-                return source.control("PRAGMA locking_mode = EXCLUSIVE; BEGIN EXCLUSIVE; COMMIT");
-            }
+            Ok(mode) if mode == "delete" => return source.control("BEGIN EXCLUSIVE; COMMIT"),
             Err(error) if error.query_kind() != Some(QueryErrorKind::Busy) => return Err(error),
             // Our own readers may still be closing.
             _ if began.elapsed() < CLOSING => std::thread::sleep(Duration::from_millis(5)),

@@ -218,3 +218,50 @@ async fn connections_that_are_idle_too_long_or_too_old_are_closed() {
     let raw = Config::sqlite(place.path()).key(KeySource::literal(RAW_KEY));
     assert_eq!(count(&raw.connect().await.unwrap()).await, 0);
 }
+
+#[tokio::test]
+async fn in_memory_a_pinned_connection_has_temp_tables_too_and_takes_them_along() {
+    let db = Database::connect("sqlite::memory:").await.unwrap();
+    let mut pinned = db.connection().await.unwrap();
+    pinned.execute("CREATE TEMP TABLE draft (id INTEGER)", params![]).await.unwrap();
+    pinned.execute("INSERT INTO draft (id) VALUES (7)", params![]).await.unwrap();
+    pinned.close().await.unwrap();
+    let mut session = db.session().await.unwrap();
+    let left = session.fetch_value::<i64>("SELECT count(*) FROM sqlite_temp_schema", params![]).await.unwrap();
+    assert_eq!(left, Some(0));
+}
+
+/// What would be written to a file that is no longer there would be lost, and is refused, whoever writes.
+#[cfg(unix)]
+#[tokio::test]
+async fn a_connection_writes_no_more_when_its_file_was_moved_away() {
+    let place = Place::new();
+    let db = place.open().await;
+    create_entry(&db).await;
+    let pinned = db.connection().await.unwrap();
+    let one = place.config().connect_one().await.unwrap();
+    std::fs::rename(place.path(), place.folder.path().join("moved.db")).unwrap();
+    for mut connection in [pinned, one] {
+        let error = connection.execute(INSERT, params![1, "a"]).await.unwrap_err();
+        assert!(matches!(&error, Error::Connection { reason, .. } if reason.contains("moved")), "{error}");
+    }
+}
+
+#[tokio::test]
+async fn a_pinned_connection_that_is_dropped_while_it_waits_for_its_turn_goes_home_at_once() {
+    let place = Place::new();
+    let db = place.open().await;
+    create_entry(&db).await;
+    let mut pinned = db.connection().await.unwrap();
+    let session = db.session().await.unwrap();
+    let waiting = pinned.execute(INSERT, params![1, "a"]);
+    assert!(tokio::time::timeout(Duration::from_millis(50), waiting).await.is_err());
+    drop(pinned);
+    let began = std::time::Instant::now();
+    while db.stats().readers.active > 0 {
+        assert!(began.elapsed() < Duration::from_secs(5), "the reader waits for a turn that nobody wants");
+        tokio::time::sleep(Duration::from_millis(1)).await;
+    }
+    drop(session);
+    assert_eq!(count(&db).await, 0, "nobody waited for the write any more");
+}

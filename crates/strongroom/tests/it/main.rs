@@ -1,8 +1,10 @@
 //! strongroom from outside: what its users rely on, on files and in memory.
 
 mod blocking;
+mod cancellation;
 mod connections;
 mod encryption;
+mod examples;
 mod faults;
 mod group_commit;
 mod migrations;

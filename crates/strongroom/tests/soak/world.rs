@@ -1,0 +1,147 @@
+//! What all workers share: the file, its keys, the handle of the moment, the ledger and the tally.
+
+use std::path::PathBuf;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, PoisonError, RwLock};
+use std::time::Duration;
+
+use strongroom::{Config, Database, EncryptionProblem, Error, KeySource, QueryErrorKind, Result};
+
+use crate::ledger::Ledger;
+use crate::random::Random;
+use crate::tally::Tally;
+use crate::work::{KINDS, NAMES};
+
+/// Keys that may open the file, at most: rekeying that was cancelled leaves two.
+const KEYS: usize = 100;
+
+pub(crate) struct World {
+    pub(crate) folder: PathBuf,
+    pub(crate) ledger: Arc<Ledger>,
+    pub(crate) tally: Tally<KINDS>,
+    /// Newest first.
+    keys: Mutex<Vec<String>>,
+    /// Replaced from time to time, under the workers' hands.
+    handle: RwLock<Database>,
+    stop: AtomicBool,
+}
+
+impl World {
+    pub(crate) async fn new(folder: PathBuf, random: &mut Random) -> Result<Arc<Self>> {
+        let key = random.key();
+        std::fs::create_dir(folder.join("copies")).expect("the temporary folder can be written");
+        let handle = config(folder.join("soak.db"), &key).connect().await?;
+        handle.execute_script(crate::ledger::SCHEMA).await?;
+        Ok(Arc::new(World {
+            folder,
+            ledger: Arc::default(),
+            tally: Tally::new(NAMES),
+            keys: Mutex::new(vec![key]),
+            handle: RwLock::new(handle),
+            stop: AtomicBool::new(false),
+        }))
+    }
+
+    pub(crate) fn path(&self) -> PathBuf {
+        self.folder.join("soak.db")
+    }
+
+    /// Where backups go. A copy whose caller went away while it was looked at leaves its log here.
+    pub(crate) fn copies(&self) -> PathBuf {
+        self.folder.join("copies")
+    }
+
+    /// The handle that most of the work is done with.
+    pub(crate) fn handle(&self) -> Database {
+        self.handle.read().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// Puts another handle in its place and answers the old one, which others still use.
+    pub(crate) fn replace_handle(&self, with: Database) -> Database {
+        std::mem::replace(&mut *self.handle.write().unwrap_or_else(PoisonError::into_inner), with)
+    }
+
+    pub(crate) fn keys(&self) -> Vec<String> {
+        self.keys.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// A key that the file may have from now on.
+    pub(crate) fn add_key(&self, key: &str) {
+        let mut keys = self.keys.lock().unwrap_or_else(PoisonError::into_inner);
+        keys.insert(0, key.to_owned());
+        keys.truncate(KEYS);
+    }
+
+    /// A further handle on the same file, with settings of its own.
+    pub(crate) async fn open(&self, random: &mut Random) -> Result<Database> {
+        let settings = random.fork();
+        loop {
+            let keys = self.keys();
+            let opened = open(self.path(), &keys, |config| vary(config, &mut settings.clone())).await;
+            // The file may have got a key meanwhile that was not known before.
+            if !opened.as_ref().is_err_and(is_wrong_key) || keys == self.keys() {
+                return opened;
+            }
+        }
+    }
+
+    pub(crate) fn stop(&self) {
+        self.stop.store(true, Ordering::Relaxed);
+    }
+
+    pub(crate) fn is_stopped(&self) -> bool {
+        self.stop.load(Ordering::Relaxed)
+    }
+}
+
+/// Opens the file with the first key that fits.
+pub(crate) async fn open(path: PathBuf, keys: &[String], set: impl Fn(Config) -> Config) -> Result<Database> {
+    let mut outcome = Err(Error::Closed);
+    for key in keys {
+        outcome = set(config(path.clone(), key)).connect().await;
+        if !outcome.as_ref().is_err_and(is_wrong_key) {
+            break;
+        }
+    }
+    outcome
+}
+
+fn is_wrong_key(error: &Error) -> bool {
+    matches!(error, Error::Encryption { problem: EncryptionProblem::WrongKeyOrDamaged, .. })
+}
+
+pub(crate) fn config(path: PathBuf, key: &str) -> Config {
+    Config::sqlite(path)
+        .key(KeySource::literal(key))
+        .acquire_timeout(Duration::from_secs(5))
+        .pool_idle_timeout(Some(Duration::from_secs(1)))
+        .pool_max_lifetime(Some(Duration::from_secs(1)))
+}
+
+fn vary(config: Config, random: &mut Random) -> Config {
+    config
+        .acquire_timeout(Duration::from_secs(1 + random.below(5)))
+        .pool_min_size(random.below(4) as usize)
+        .pool_max_size(2 + random.below(8) as usize)
+        .session_max_age(Duration::from_secs(1 + random.below(10)))
+        .inline_reads(random.once_in(2))
+}
+
+/// Whether an operation may fail of this under the load that the soak makes. Anything else is a violation.
+pub(crate) fn is_ordinary(error: &Error) -> bool {
+    match error {
+        Error::Query { kind, .. } => matches!(
+            kind,
+            QueryErrorKind::Unique
+                | QueryErrorKind::ForeignKey
+                | QueryErrorKind::Serialization
+                | QueryErrorKind::Busy
+                | QueryErrorKind::Timeout
+        ),
+        // A session whose statement failed; a file that another handle gave a new key.
+        Error::Transaction { source: Some(_), .. } => true,
+        Error::Connection { reason, .. } => reason.contains("replaced by another file") || reason.contains("is locked"),
+        Error::PoolExhausted { .. } | Error::SessionExpired { .. } | Error::Closed | Error::Cancelled => true,
+        _ => false,
+    }
+}

@@ -658,6 +658,7 @@ fn cryptography_failed(path: &Path, error: openssl::error::ErrorStack) -> Error 
 
 /// The version of SQLCipher that is built in, such as `4.19.0 community`.
 pub(crate) fn sqlcipher_version() -> Result<String> {
+    cipher::initialize();
     let db = rusqlite::Connection::open_in_memory().map_err(failure::translate)?;
     db.query_row("PRAGMA cipher_version", [], |row| row.get(0)).map_err(failure::translate)
 }

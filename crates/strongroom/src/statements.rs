@@ -43,7 +43,7 @@ macro_rules! reading_methods {
         ///
         /// # Cancel safety
         ///
-        /// Dropped, the query is stopped. A query that writes (`INSERT … RETURNING`) is not run when it was dropped
+        /// Dropped, the query is stopped; one of a session runs to its end first. A query that writes (`INSERT … RETURNING`) is not run when it was dropped
         /// before its turn, and may have been committed when dropped later.
         #[track_caller]
         pub fn fetch_all(

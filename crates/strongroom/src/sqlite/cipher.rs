@@ -4,6 +4,7 @@
 //! once, a further connection opens in 0.1 ms.
 
 use std::fmt::Write as _;
+use std::sync::Once;
 
 use openssl::hash::MessageDigest;
 use rusqlite::ffi;
@@ -63,6 +64,17 @@ impl FileKey {
         text.push('\'');
         FileKey(text)
     }
+}
+
+/// Must be called before a connection is opened. SQLite calls itself initialised before SQLCipher is, so that a second
+/// thread's first connection could be keyed in between, and would fail.
+pub(crate) fn initialize() {
+    static INITIALIZED: Once = Once::new();
+    // SAFETY: it takes no arguments and may be called at any time, also when SQLite is initialised already. What fails in it
+    // fails again, and is answered, when a connection is opened.
+    INITIALIZED.call_once(|| unsafe {
+        ffi::sqlite3_initialize();
+    });
 }
 
 /// Hands a key over as bytes, so that it is in no SQL text that a trace, a log or an error could show.

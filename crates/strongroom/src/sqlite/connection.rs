@@ -13,7 +13,7 @@ use time::OffsetDateTime;
 use crate::batch::Step;
 use crate::error::{Error, QueryErrorKind, Result};
 use crate::row::Row;
-use crate::sqlite::cipher::{FileKey, set_key};
+use crate::sqlite::cipher::{FileKey, initialize, set_key};
 use crate::sqlite::failure::{translate, translate_preparing};
 use crate::sqlite::file::{self, Watch};
 use crate::sqlite::guard::Guard;
@@ -80,6 +80,7 @@ impl Opener {
 
     fn try_open(&self, role: Role) -> Result<Connection> {
         let Place::File { path, .. } = &self.place else {
+            initialize();
             return self.set_up(rusqlite::Connection::open_in_memory().map_err(translate)?, role);
         };
         let _entrance = file::Entrance::shared(path);

@@ -18,7 +18,7 @@ use rusqlite::config::DbConfig;
 use rusqlite::{Connection, OpenFlags};
 
 use crate::error::{EncryptionProblem, Error, QueryErrorKind, Result};
-use crate::sqlite::cipher::{FileKey, PAGE_SIZE, SALT_LEN, set_key};
+use crate::sqlite::cipher::{FileKey, PAGE_SIZE, SALT_LEN, initialize, set_key};
 use crate::sqlite::failure::translate;
 
 /// What a plain SQLite file begins with.
@@ -125,6 +125,7 @@ fn decode_hex(text: &str, bytes: &mut [u8]) -> Option<()> {
 /// Opens a file that is there, without reading from it yet.
 pub(crate) fn open_existing(path: &Path) -> Result<Connection> {
     let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
+    initialize();
     let db = Connection::open_with_flags(path, flags).map_err(|error| opening(path, error))?;
     // Until the key has proven right, closing must not copy a log that is there into the file.
     db.set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, true).map_err(translate)?;
@@ -143,6 +144,7 @@ pub(crate) fn prove_key_beside_journal(path: &Path, key: &FileKey) -> Result<()>
     }
     let Some(uri) = immutable_uri(path) else { return Ok(()) };
     let flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_URI | OpenFlags::SQLITE_OPEN_NO_MUTEX;
+    initialize();
     let db = Connection::open_with_flags(uri, flags).map_err(|error| opening(path, error))?;
     db.pragma_update(None, "cipher_log_level", "NONE").map_err(translate)?;
     set_key(&db, key.as_bytes())?;

@@ -6,8 +6,10 @@
 
 use std::panic::Location;
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, mpsc};
 use std::time::{Duration, Instant};
+
+use tokio::sync::oneshot;
 
 use crate::backup::OnProgress;
 use crate::error::{Error, QueryErrorKind, Result};
@@ -43,35 +45,34 @@ impl Sqlite {
             (false, true) => return Err(Error::config("key", "the file is encrypted already; use Database::rekey")),
             _ => {}
         }
-        let path = path.clone();
-        let paused = readers.pool().pause(self.acquire_timeout).await.map_err(refused)?;
-        let waiting = Waiting(Arc::new(Mutex::new(Some(paused))));
-        let begun = Arc::clone(&waiting.0);
-        let opener = Arc::clone(&self.opener);
-        self.alone(location, move |writer, ticket| {
-            // From here on it goes with the work, so that nobody reads before that is done.
-            let Some(_paused) = take(&begun) else { return Err(Error::Cancelled) };
+        let (path, opener) = (path.clone(), Arc::clone(&self.opener));
+        let (enter, entered) = oneshot::channel();
+        let (hand_over, handed_over) = mpsc::channel();
+        let patience = self.acquire_timeout;
+        let working = self.alone(location, move |writer, ticket| {
+            // The writer's turn comes first: whoever holds a session may read until it has ended. A caller that goes away, or
+            // cannot have the readers, hands nothing over.
+            let _ = enter.send(());
+            let paused = handed_over.recv_timeout(patience + CLOSING).map_err(|_| Error::Cancelled)?;
             let outcome = replace_file(writer, &opener, path, &key, ticket, on_progress);
             // Whichever file is there now: the writer opens it as always. The old one is closed before anybody is let in.
             writer.connection = None;
-            outcome.map(drop).and(writer.reopen())
-        })
-        .await
+            let reopened = outcome.map(drop).and(writer.reopen());
+            drop::<Paused<Connector>>(paused);
+            reopened
+        });
+        let pausing = async {
+            if entered.await.is_ok() {
+                let paused = readers.pool().pause(patience).await.map_err(refused)?;
+                // Gone only with the work, which then says why.
+                let _ = hand_over.send(paused);
+            }
+            drop(hand_over);
+            Ok(())
+        };
+        let (worked, paused) = tokio::join!(working, pausing);
+        paused.and(worked)
     }
-}
-
-/// The readers' pause, until the work begins. A caller that goes away before ends it, so that it does not stay in the
-/// writer's queue, perhaps for long.
-struct Waiting(Arc<Mutex<Option<Paused<Connector>>>>);
-
-impl Drop for Waiting {
-    fn drop(&mut self) {
-        drop(take(&self.0));
-    }
-}
-
-fn take(paused: &Mutex<Option<Paused<Connector>>>) -> Option<Paused<Connector>> {
-    paused.lock().unwrap_or_else(PoisonError::into_inner).take()
 }
 
 fn replace_file(

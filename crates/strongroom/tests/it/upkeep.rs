@@ -171,6 +171,24 @@ async fn rekey_is_refused_while_another_process_uses_the_file_and_the_old_key_st
     assert_eq!(count(&db).await, 5_001);
 }
 
+#[tokio::test]
+async fn while_a_rekey_waits_for_its_turn_the_session_before_it_may_read_beside() {
+    let place = Place::new();
+    let db = filled(&place).await;
+    let mut session = db.session().await.unwrap();
+    session.execute(INSERT, params![-1, "mine"]).await.unwrap();
+    let rekeying = tokio::spawn({
+        let db = db.clone();
+        async move { db.rekey(KeySource::literal(OTHER_KEY), |_| ()).await }
+    });
+    tokio::time::sleep(Duration::from_millis(50)).await;
+    let counted = tokio::time::timeout(Duration::from_secs(5), count(&db)).await;
+    assert_eq!(counted.expect("readers are not held up yet"), 5_000);
+    session.commit().await.unwrap();
+    rekeying.await.unwrap().unwrap();
+    assert_eq!(count(&db).await, 5_001);
+}
+
 /// A copy that cannot be written, or a key that cannot be had, changes nothing.
 #[tokio::test]
 async fn a_rekey_that_fails_leaves_file_and_key_as_they_were() {

@@ -19,8 +19,12 @@
 //!
 //! Start from [`Pool::new`].
 
+mod acquiring;
+mod connect;
 mod counters;
 mod driver;
+mod error;
+mod pooled;
 mod queue;
 mod settings;
 mod slots;
@@ -31,12 +35,9 @@ mod tests;
 
 use std::fmt;
 use std::future::Future;
-use std::ops::{Deref, DerefMut};
 use std::panic::Location;
-use std::pin::Pin;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
-use std::task::{Context, Poll};
 use std::time::Duration;
 
 use tokio::sync::Notify;
@@ -44,58 +45,19 @@ use tokio::time::Instant;
 
 use crate::error::Holder;
 
+use self::acquiring::Acquiring;
+pub use self::connect::Connect;
 pub use self::counters::{CloseReason, Histogram};
 use self::driver::Driver;
 use self::driver::delay;
+pub use self::error::AcquireError;
+pub use self::pooled::Pooled;
 use self::queue::{Notice, Waiter};
 pub use self::settings::Settings;
 pub(crate) use self::settings::clamp;
 use self::slots::{Borrower, Loan, Obstacle, Slots, Taken, Tell, Unwanted};
 pub use self::stats::Stats;
 pub(crate) use self::stats::escaped;
-
-/// Makes, tests and judges connections for a [`Pool`].
-pub trait Connect: Send + Sync + 'static {
-    /// A connection. Dropped, it is closed; that must not block for long.
-    type Connection: Send + 'static;
-    /// Why one could not be made. Cloned, because it may answer several waiters.
-    type Error: std::error::Error + Clone + Send + Sync + 'static;
-
-    /// Makes a connection. What a new connection must go through before it is lent belongs here.
-    ///
-    /// # Cancel safety
-    ///
-    /// Dropped at any await when the pool is closed, the runtime shut down, or it has taken longer than the acquire timeout;
-    /// nothing may stay behind.
-    fn connect(&self) -> impl Future<Output = Result<Self::Connection, Self::Error>> + Send;
-
-    /// Whether another attempt may succeed. Default: yes.
-    fn is_transient(&self, error: &Self::Error) -> bool {
-        let _ = error;
-        true
-    }
-
-    /// Finds out whether a connection that was idle still lives. Default: it does.
-    ///
-    /// # Cancel safety
-    ///
-    /// Dropped at any await; the connection is closed then.
-    fn test(&self, connection: &mut Self::Connection) -> impl Future<Output = Result<(), Self::Error>> + Send {
-        let _ = connection;
-        async { Ok(()) }
-    }
-
-    /// Called before a connection is lent; answering `false` closes it, and another one is lent. When it was a new one,
-    /// that is made after a pause. Must not block. Default: `true`.
-    fn check_out(&self, connection: &mut Self::Connection) -> bool {
-        let _ = connection;
-        true
-    }
-
-    /// Called when a connection comes home: whether it is proven clean and may be lent again. Must not block. Not called
-    /// when its borrower panicked: it is closed then.
-    fn check_in(&self, connection: &mut Self::Connection) -> bool;
-}
 
 /// A pool. Cheap to clone; all clones share the connections.
 ///
@@ -132,63 +94,6 @@ struct Entry<T> {
 impl<T> Entry<T> {
     fn is_over(&self, now: Instant) -> bool {
         self.expires.is_some_and(|expires| expires <= now)
-    }
-}
-
-/// Why no connection was lent.
-#[derive(Clone, Debug)]
-#[non_exhaustive]
-pub enum AcquireError<E> {
-    /// All connections were lent for the whole acquire timeout.
-    AllBusy {
-        /// How long this caller waited.
-        waited: Duration,
-        /// How many connections there are; from [`Pool::close`], how many are not home yet.
-        size: usize,
-        /// The borrower that has held one longest.
-        oldest: Option<Holder>,
-    },
-    /// Connections were being made or tested for the whole acquire timeout.
-    Connecting {
-        /// How long this caller waited.
-        waited: Duration,
-        /// Why the last attempt failed, if one did.
-        last: Option<E>,
-    },
-    /// No connection could be made, after all attempts.
-    Connect(E),
-    /// The connector panicked; its message is in the panic hook's output.
-    ConnectorPanicked,
-    /// The pool was closed.
-    Closed,
-    /// The runtime that the background task ran on was shut down. [`Pool::acquire`] waits again and never answers this.
-    #[doc(hidden)]
-    DriverLost,
-}
-
-impl<E> fmt::Display for AcquireError<E> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            AcquireError::AllBusy { waited, size, oldest } => {
-                write!(f, "all {size} connections are busy and none came home within {waited:.1?}")?;
-                oldest.iter().try_for_each(|holder| write!(f, "; the longest is held by {holder}"))
-            }
-            AcquireError::Connecting { waited, .. } => write!(f, "no connection could be made within {waited:.1?}"),
-            AcquireError::Connect(_) => f.write_str("no connection could be made"),
-            AcquireError::ConnectorPanicked => f.write_str("making a connection panicked"),
-            AcquireError::Closed => f.write_str("the pool is closed"),
-            AcquireError::DriverLost => f.write_str("the runtime of the pool's background task was shut down"),
-        }
-    }
-}
-
-impl<E: std::error::Error + 'static> std::error::Error for AcquireError<E> {
-    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
-        match self {
-            AcquireError::Connecting { last, .. } => last.as_ref().map(|last| last as _),
-            AcquireError::Connect(error) => Some(error),
-            _ => None,
-        }
     }
 }
 
@@ -578,162 +483,6 @@ type Served<C> = Result<Loan<Entry<<C as Connect>::Connection>>, AcquireError<<C
 
 /// What is to be done with a connection.
 type Then<C> = Box<dyn FnOnce(Result<Pooled<C>, AcquireError<<C as Connect>::Error>>) + Send>;
-
-/// Takes an idle connection, or waits for its turn.
-struct Acquiring<'p, C: Connect> {
-    inner: &'p Arc<Inner<C>>,
-    waiter: Waiter,
-    now: Instant,
-    /// The place in the queue, while it has one.
-    place: Option<usize>,
-}
-
-impl<C: Connect> Future for Acquiring<'_, C> {
-    type Output = Served<C>;
-
-    fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
-        let inner = self.inner;
-        if let Some(place) = self.place {
-            let served = inner.slots.poll(place, context.waker());
-            if served.is_ready() {
-                self.place = None;
-                return served;
-            }
-        } else {
-            match inner.slots.take(self.waiter, self.now, || Notice::Waker(context.waker().clone())) {
-                Ok(Taken::Loan(loan)) => return Poll::Ready(Ok(loan)),
-                Ok(Taken::Queued(place, tell)) => {
-                    self.place = Some(place);
-                    inner.tell(tell);
-                }
-                Err(_) => return Poll::Ready(Err(AcquireError::Closed)),
-            }
-        }
-        // Who waits makes sure that somebody works for him.
-        inner.driver.start(inner);
-        Poll::Pending
-    }
-}
-
-impl<C: Connect> Drop for Acquiring<'_, C> {
-    fn drop(&mut self) {
-        let served = self.place.and_then(|place| self.inner.slots.leave(place));
-        if let Some(loan) = served {
-            self.inner.give(loan, Instant::now());
-        }
-    }
-}
-
-/// A connection, lent. Dropped, it goes home, or is closed when it is not proven clean.
-pub struct Pooled<C: Connect> {
-    inner: Arc<Inner<C>>,
-    /// None only while it is dropped.
-    entry: Option<Entry<C::Connection>>,
-    slot: usize,
-    generation: u64,
-    /// What has shown it unfit to be lent, or is under way and may.
-    unfit: Option<CloseReason>,
-    /// When it got into its borrower's hands. Until then it goes home as it came.
-    lent_at: Option<Instant>,
-}
-
-impl<C: Connect> Pooled<C> {
-    fn new(inner: &Arc<Inner<C>>, loan: Loan<Entry<C::Connection>>) -> Self {
-        let Loan { slot, generation, item } = loan;
-        Pooled { inner: Arc::clone(inner), entry: Some(item), slot, generation, unfit: None, lent_at: None }
-    }
-
-    /// When it was lent, which saves a look at the clock.
-    pub(crate) fn lent_at(&self) -> Instant {
-        self.lent_at.unwrap_or_else(Instant::now)
-    }
-
-    /// Whether it may be lent: tested when it was idle for long. When not, and when this is dropped, it is closed.
-    async fn is_fit(&mut self, now: Instant, deadline: Instant) -> bool {
-        (!self.inner.needs_test(self.entry(), now) || self.passes_test(deadline).await) && self.check_out(now)
-    }
-
-    async fn passes_test(&mut self, deadline: Instant) -> bool {
-        self.unfit = Some(CloseReason::TestFailed);
-        let inner = Arc::clone(&self.inner);
-        match tokio::time::timeout_at(deadline, inner.connect.test(&mut *self)).await {
-            Ok(Ok(())) => {
-                self.unfit = None;
-                self.entry.as_mut().expect("present until dropped").proven = Instant::now();
-            }
-            Ok(Err(error)) => tracing::debug!(%error, "an idle connection failed its test and is closed"),
-            Err(_) => tracing::debug!("an idle connection's test outlasted the acquire timeout; it is closed"),
-        }
-        self.unfit.is_none()
-    }
-
-    fn check_out(&mut self, now: Instant) -> bool {
-        let entry = self.entry.as_mut().expect("present until dropped");
-        if entry.is_over(now) {
-            self.unfit = Some(CloseReason::Lifetime);
-            return false;
-        }
-        // What it is until it is asked, and what it stays when asking panics.
-        self.unfit = Some(CloseReason::TestFailed);
-        if self.inner.connect.check_out(&mut entry.connection) {
-            entry.is_new = false;
-            self.unfit = None;
-            self.lent_at = Some(now);
-        }
-        self.lent_at.is_some()
-    }
-
-    fn entry(&self) -> &Entry<C::Connection> {
-        self.entry.as_ref().expect("present until dropped")
-    }
-}
-
-impl<C: Connect> Deref for Pooled<C> {
-    type Target = C::Connection;
-
-    fn deref(&self) -> &C::Connection {
-        &self.entry().connection
-    }
-}
-
-impl<C: Connect> DerefMut for Pooled<C> {
-    fn deref_mut(&mut self) -> &mut C::Connection {
-        &mut self.entry.as_mut().expect("present until dropped").connection
-    }
-}
-
-impl<C: Connect> Drop for Pooled<C> {
-    fn drop(&mut self) {
-        let Some(entry) = self.entry.take() else { return };
-        let now = Instant::now();
-        // Whatever returns or panics before it is known to be clean closes it.
-        let reason = self.unfit.or(Some(CloseReason::Unclean));
-        let mut closing = Closing { entry, vacating: Vacating { inner: &self.inner, slot: self.slot, reason } };
-        if self.unfit.is_some() {
-            return;
-        }
-        if self.lent_at.is_some() {
-            // Whoever panics may have been in the middle of anything.
-            if std::thread::panicking() || !self.inner.connect.check_in(&mut closing.entry.connection) {
-                return;
-            }
-            closing.entry.proven = now;
-        }
-        if closing.entry.is_over(now) {
-            closing.vacating.reason = Some(CloseReason::Lifetime);
-            return;
-        }
-        closing.vacating.reason = None;
-        let Closing { entry, .. } = closing;
-        self.inner.give(Loan { slot: self.slot, generation: self.generation, item: entry }, now);
-    }
-}
-
-impl<C: Connect> fmt::Debug for Pooled<C> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Pooled").field("slot", &self.slot).field("generation", &self.generation).finish_non_exhaustive()
-    }
-}
 
 /// Nothing is lent while this lives.
 pub(crate) struct Paused<C: Connect> {

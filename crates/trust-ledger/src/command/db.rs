@@ -19,10 +19,10 @@ use crate::settings::{Key, Settings};
 /// Back up the ledger, change its key, encrypt it, bring its schema up to date
 #[derive(Args, Debug)]
 #[command(after_help = "Examples:
-  trust-ledger db backup /mnt/backup/ledger.db     while others read and write
-  trust-ledger db rekey                            a new random key in the key file
-  trust-ledger --db plain.db --no-key db encrypt --new-key-file ledger.key
-  trust-ledger db migrate                          after an upgrade")]
+  trust-ledger db backup /mnt/ledger.db    a copy, while others read and write
+  trust-ledger db rekey                    a new random key in the key file
+  trust-ledger --db a.db --no-key db encrypt --new-key-file ledger.key
+  trust-ledger db migrate                  after an upgrade")]
 pub(crate) struct Arguments {
     #[command(subcommand)]
     action: Action,
@@ -32,10 +32,11 @@ pub(crate) struct Arguments {
 enum Action {
     /// Copy the ledger, as it is at one moment, into a new file with the same key
     #[command(after_help = "Examples:
-  trust-ledger db backup /mnt/backup/ledger-$(date +%F).db
-  trust-ledger --db /mnt/backup/ledger-2026-11-21.db list     look into a backup
+  trust-ledger db backup /mnt/ledger-$(date +%F).db
+  trust-ledger --db /mnt/ledger-2026-11-21.db list     look into a backup
 
-The copy is read back and checked. The key is not in it: keep a copy with `trust-ledger key export`.")]
+The copy is read back and checked. The key is not in it: keep a copy with
+`trust-ledger key export`.")]
     Backup {
         /// The file; it must not exist
         #[arg(value_name = "FILE")]

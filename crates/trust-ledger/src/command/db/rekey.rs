@@ -23,12 +23,12 @@ use crate::settings::{Key, Settings};
 /// Give the ledger another key
 #[derive(Args, Debug)]
 #[command(after_help = "Examples:
-  trust-ledger db rekey                                 a new random key in the present key file
-  trust-ledger db rekey --new-key-file /etc/ledger.key  that file's key; made when it is not there
+  trust-ledger db rekey                            a random key in the key file
+  trust-ledger db rekey --new-key-file /etc/l.key  made when it is not there
   trust-ledger db rekey --new-key-env LEDGER_KEY
 
-Needs as much free space as the ledger takes. Readers wait; other processes must have stopped. The old
-key's file is kept beside the new one: backups made before need it.")]
+Needs as much free space as the ledger takes. Other processes must have stopped.
+The old key's file is kept beside the new one: backups made before need it.")]
 pub(crate) struct RekeyArguments {
     #[command(flatten)]
     new_key: NewKeyArguments,
@@ -37,10 +37,10 @@ pub(crate) struct RekeyArguments {
 /// Encrypt a plain ledger
 #[derive(Args, Debug)]
 #[command(after_help = "Examples:
-  trust-ledger --db plain.db --no-key db encrypt --new-key-file ledger.key
+  trust-ledger --db a.db --no-key db encrypt --new-key-file ledger.key
 
-Without a new key's place it is the key file in your config folder. What the plain file held stays on
-the disk, in space that is free now, until it is overwritten.")]
+Without a new key's place it is the key file in your config folder. What the
+plain file held stays on the disk, in space that is free now.")]
 pub(crate) struct EncryptArguments {
     #[command(flatten)]
     new_key: NewKeyArguments,

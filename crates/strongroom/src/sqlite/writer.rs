@@ -163,14 +163,14 @@ impl Writer {
                         self.counters.unit_failed();
                     }
                     if !self.in_transaction() {
-                        if settled.is_empty() {
+                        // It has taken the others' work along, perhaps because of a row of theirs. Each by itself, it
+                        // will show; but time that has run out is nobody else's fault, and would run out again.
+                        if settled.is_empty() || was_stopped(&outcome) {
                             let _ = unit.reply.send(outcome);
                         } else {
-                            // It has taken the others' work along, perhaps because of a row of theirs. Each by itself,
-                            // it will show.
                             settled.push(Settled::Unit(unit, outcome));
-                            self.run_again(settled);
                         }
+                        self.run_again(settled);
                         return None;
                     }
                     settled.push(Settled::Unit(unit, outcome));
@@ -396,6 +396,12 @@ impl Writer {
     fn in_transaction(&self) -> bool {
         self.connection.as_ref().is_some_and(Connection::in_transaction)
     }
+}
+
+/// Whether a unit was stopped, because its caller is gone or its time was up.
+fn was_stopped<T>(outcome: &Result<T>) -> bool {
+    let error = outcome.as_ref().err();
+    error.is_some_and(|error| matches!(error, Error::Cancelled) || error.query_kind() == Some(QueryErrorKind::Timeout))
 }
 
 /// What a session must go through before its work can be committed: nobody else is to see its TEMP objects.

@@ -156,6 +156,26 @@ async fn an_error_that_comes_from_a_neighbours_row_is_answered_only_if_that_row_
     db.close().await.unwrap();
 }
 
+/// A unit that was stopped in mid-write takes the whole transaction with it. The others are run again; it is not, since its
+/// time would run out again.
+#[tokio::test]
+async fn a_unit_whose_time_ran_out_is_not_run_again_with_the_others() {
+    let place = Place::new();
+    let db = place.config().session_max_age(std::time::Duration::from_secs(1)).connect().await.unwrap();
+    create_entry(&db).await;
+    let endless =
+        "INSERT INTO entry (id) WITH RECURSIVE n (i) AS (SELECT $1 UNION ALL SELECT i + 1 FROM n) SELECT i FROM n";
+    let began = std::time::Instant::now();
+    let writes =
+        vec![write(&db, INSERT, params![1]), write(&db, endless, params![1_000_000]), write(&db, INSERT, params![2])];
+    let outcomes = in_one_group(&db, writes).await;
+    let kinds: Vec<_> = outcomes.iter().map(|outcome| outcome.as_ref().err().and_then(Error::query_kind)).collect();
+    assert_eq!(kinds, [None, Some(strongroom::QueryErrorKind::Timeout), None]);
+    assert_eq!(count(&db).await, 2);
+    // Each run takes its whole second.
+    assert!(began.elapsed() < std::time::Duration::from_millis(1_950), "{:?}", began.elapsed());
+}
+
 #[tokio::test]
 async fn a_large_batch_that_fails_takes_no_other_large_one_along() {
     let place = Place::new();

@@ -318,19 +318,11 @@ impl Sqlite {
         max_age: Option<Duration>,
         location: &'static Location<'static>,
     ) -> Result<SessionLink> {
-        let (commands, receiver) = mpsc::channel();
+        let (link, commands, holder) = self.link();
         let (opened, answer) = oneshot::channel();
-        let (fate, ticket, holder) = (Fate::default(), Ticket::new(), Ticket::new());
-        // Taken at once: only whether the holder is gone is asked.
-        holder.take();
-        let link = SessionLink {
-            commands,
-            fate: fate.clone(),
-            _holder: Arc::new(Wanted(holder.clone())),
-            _held: Arc::clone(&self.held),
-        };
+        let ticket = Ticket::new();
         let max_age = max_age.unwrap_or(self.session_max_age);
-        let request = SessionRequest { commands: receiver, holder, fate, location, max_age, reads_only };
+        let request = SessionRequest { commands, holder, fate: link.fate.clone(), location, max_age, reads_only };
         let wanted = Wanted(ticket.clone());
         let opening = Opening { ticket, opened, request };
         match &self.readers {
@@ -350,19 +342,11 @@ impl Sqlite {
     /// Lends a connection for as long as its holder likes, outside any transaction. A database in memory has one only: it is
     /// lent like a session, up to the sessions' age.
     pub(crate) async fn connection(&self, location: &'static Location<'static>) -> Result<SessionLink> {
-        let (commands, receiver) = mpsc::channel();
-        let (fate, holder) = (Fate::default(), Ticket::new());
-        holder.take();
-        let link = SessionLink {
-            commands,
-            fate: fate.clone(),
-            _holder: Arc::new(Wanted(holder.clone())),
-            _held: Arc::clone(&self.held),
-        };
+        let (link, commands, holder) = self.link();
         let request = PinnedRequest {
-            commands: receiver,
+            commands,
             holder,
-            fate,
+            fate: link.fate.clone(),
             opener: Arc::clone(&self.opener),
             turns: None,
             unit_max_age: self.session_max_age,
@@ -397,6 +381,17 @@ impl Sqlite {
         let request = PinnedRequest { turns: Some(turns), ..request };
         Reader::send(lease, |lease| Job::Pinned { lease, request });
         Ok(link)
+    }
+
+    /// Makes the holder's end of a session, with its commands and its ticket for who serves it.
+    fn link(&self) -> (SessionLink, mpsc::Receiver<Command>, Ticket) {
+        let (commands, receiver) = mpsc::channel();
+        let holder = Ticket::new();
+        // Taken at once: only whether the holder is gone is asked.
+        holder.take();
+        let (fate, held) = (Fate::default(), Arc::clone(&self.held));
+        let link = SessionLink { commands, fate, _holder: Arc::new(Wanted(holder.clone())), _held: held };
+        (link, receiver, holder)
     }
 
     /// Runs work on the writer when its turn comes, outside any transaction. The work is given the ticket of its caller, to

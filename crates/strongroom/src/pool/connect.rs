@@ -2,7 +2,7 @@
 
 use std::future::Future;
 
-/// Makes, tests and judges connections for a [`Pool`].
+/// Makes, tests and judges connections for a [`Pool`](super::Pool).
 pub trait Connect: Send + Sync + 'static {
     /// A connection. Dropped, it is closed; that must not block for long.
     type Connection: Send + 'static;

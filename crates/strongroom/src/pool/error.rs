@@ -13,7 +13,7 @@ pub enum AcquireError<E> {
     AllBusy {
         /// How long this caller waited.
         waited: Duration,
-        /// How many connections there are; from [`Pool::close`], how many are not home yet.
+        /// How many connections there are; from [`close`](super::Pool::close), how many are not home yet.
         size: usize,
         /// The borrower that has held one longest.
         oldest: Option<Holder>,
@@ -31,7 +31,7 @@ pub enum AcquireError<E> {
     ConnectorPanicked,
     /// The pool was closed.
     Closed,
-    /// The runtime that the background task ran on was shut down. [`Pool::acquire`] waits again and never answers this.
+    /// The runtime that the background task ran on was shut down. [`acquire`](super::Pool::acquire) waits again and never answers this.
     #[doc(hidden)]
     DriverLost,
 }

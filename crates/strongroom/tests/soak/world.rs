@@ -15,6 +15,9 @@ use crate::work::{KINDS, NAMES};
 /// Keys that may open the file, at most: rekeying that was cancelled leaves two.
 const KEYS: usize = 100;
 
+/// Times that all keys are tried. So many changes of the key in a row do not come that fast.
+const PASSES: u32 = 5;
+
 pub(crate) struct World {
     pub(crate) folder: PathBuf,
     pub(crate) ledger: Arc<Ledger>,
@@ -75,14 +78,15 @@ impl World {
     /// A further handle on the same file, with settings of its own.
     pub(crate) async fn open(&self, random: &mut Random) -> Result<Database> {
         let settings = random.fork();
-        loop {
-            let keys = self.keys();
-            let opened = open(self.path(), &keys, |config| vary(config, &mut settings.clone())).await;
-            // The file may have got a key meanwhile that was not known before.
-            if !opened.as_ref().is_err_and(is_wrong_key) || keys == self.keys() {
-                return opened;
+        let mut opened = Err(Error::Closed);
+        // While the keys are tried, the file may get another one: one that was not known before, or had its turn already.
+        for _ in 0..PASSES {
+            opened = open(self.path(), &self.keys(), |config| vary(config, &mut settings.clone())).await;
+            if !opened.as_ref().is_err_and(is_wrong_key) {
+                break;
             }
         }
+        opened
     }
 
     pub(crate) fn stop(&self) {

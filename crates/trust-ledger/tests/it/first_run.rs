@@ -2,6 +2,7 @@
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
+use std::process::Command;
 
 use crate::certificates::Plan;
 use crate::home::{Home, Run};
@@ -155,10 +156,21 @@ fn a_folder_without_the_right_to_write_is_named() {
     let folder = home.path("readonly");
     fs::create_dir(&folder).unwrap();
     fs::set_permissions(&folder, fs::Permissions::from_mode(0o500)).unwrap();
-    // Root may write anywhere but there.
-    let folder = if fs::write(folder.join("probe"), "").is_ok() { "/sys".into() } else { folder };
+    // Root may write anywhere but where nobody may: a file system that is read-only, or the kernel's.
+    let mut mounted = false;
+    let folder = if fs::write(folder.join("probe"), "").is_ok() {
+        let mount = Command::new("mount").args(["-t", "tmpfs", "-o", "ro", "tmpfs"]).arg(&folder).output();
+        mounted = mount.is_ok_and(|output| output.status.success());
+        if mounted { folder } else { "/sys".into() }
+    } else {
+        folder
+    };
     let ledger = folder.join("ledger.db");
-    let run = home.run(["init", "--db", ledger.to_str().unwrap()]).expect(1);
+    let run = home.run(["init", "--db", ledger.to_str().unwrap()]);
+    if mounted {
+        assert!(Command::new("umount").arg(&folder).status().unwrap().success());
+    }
+    let run = run.expect(1);
     assert!(run.stderr.contains(ledger.to_str().unwrap()), "{}", run.stderr);
     let denied = ["permission denied", "read-only", "not permitted"];
     assert!(denied.iter().any(|word| run.stderr.to_lowercase().contains(word)), "{}", run.stderr);

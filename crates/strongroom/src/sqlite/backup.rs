@@ -87,7 +87,7 @@ pub(crate) struct Draft {
 
 impl Draft {
     pub(crate) fn beside(target: &Path) -> Result<Self> {
-        let folder = target.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
+        let folder = folder_of(target);
         // Readable by its owner only, as all that tempfile makes.
         let file = NamedTempFile::with_prefix_in(".strongroom-", folder).map_err(|error| {
             unwritable(target, "cannot be written; its folder must exist and be writable", Some(error))
@@ -186,13 +186,17 @@ impl Draft {
 pub(crate) fn sync_folder(target: &Path) -> Result<()> {
     #[cfg(unix)]
     {
-        let folder = target.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
+        let folder = folder_of(target);
         std::fs::File::open(folder)
             .and_then(|folder| folder.sync_all())
             .map_err(|error| unwritable(target, "is written, but its folder could not be synced", Some(error)))?;
     }
     let _ = target;
     Ok(())
+}
+
+fn folder_of(target: &Path) -> &Path {
+    target.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."))
 }
 
 fn unwritable(target: &Path, reason: &str, source: Option<std::io::Error>) -> Error {

@@ -135,10 +135,10 @@ impl Opener {
 
     /// Length of the write-ahead log; 0 when there is none.
     pub(crate) fn log_bytes(&self) -> u64 {
-        let Place::File { path, .. } = &self.place else { return 0 };
-        let mut log = path.as_os_str().to_owned();
-        log.push("-wal");
-        std::fs::metadata(log).map_or(0, |metadata| metadata.len())
+        match &self.place {
+            Place::File { path, .. } => file::length_beside(path, "-wal"),
+            Place::Memory => 0,
+        }
     }
 
     /// Another file has come to the database's path: further connections are opened to that.
@@ -252,7 +252,7 @@ impl Connection {
         self.control("PRAGMA query_only = ON")
     }
 
-    /// Allows TEMP objects, or drops those that were made while they were.
+    /// What stands between callers' SQL and the connection.
     pub(crate) fn guard(&self) -> &Guard {
         &self.guard
     }
@@ -430,11 +430,12 @@ impl Connection {
         denied.then(|| self.guard.take_refusal()).flatten()
     }
 
-    /// The connection itself, for work that is the engine's own.
+    /// Runs work of the engine's own, which may do what callers' SQL may not.
     pub(crate) fn as_engine<T>(&self, work: impl FnOnce() -> T) -> T {
         self.guard.engine(work)
     }
 
+    /// The connection itself, for such work.
     pub(crate) fn raw(&self) -> &rusqlite::Connection {
         &self.db
     }

@@ -74,9 +74,14 @@ pub(crate) fn examine(path: &Path, create: bool, keyed: bool) -> Result<Found> {
 /// Whether a write-ahead log with content lies beside the file. A power cut or a full disk in a checkpoint may then have
 /// left the file's last page in part; it is whole in the log.
 fn has_log(path: &Path) -> bool {
-    let mut log = path.as_os_str().to_owned();
-    log.push("-wal");
-    std::fs::metadata(log).is_ok_and(|metadata| metadata.len() > 0)
+    length_beside(path, "-wal") > 0
+}
+
+/// Length, in bytes, of the file that SQLite keeps beside the database under its name and this suffix; 0 when there is none.
+pub(crate) fn length_beside(path: &Path, suffix: &str) -> u64 {
+    let mut beside = path.as_os_str().to_owned();
+    beside.push(suffix);
+    std::fs::metadata(beside).map_or(0, |metadata| metadata.len())
 }
 
 /// How long one look at the file serves the reads that follow.
@@ -137,9 +142,7 @@ pub(crate) fn open_existing(path: &Path) -> Result<Connection> {
 /// Proves the key where a rollback journal lies beside the file: SQLite would play it back at the first read, whether
 /// the key is right or not. Nothing is written here, whatever is found.
 pub(crate) fn prove_key_beside_journal(path: &Path, key: &FileKey) -> Result<()> {
-    let mut journal = path.as_os_str().to_owned();
-    journal.push("-journal");
-    if std::fs::metadata(journal).map_or(0, |metadata| metadata.len()) == 0 {
+    if length_beside(path, "-journal") == 0 {
         return Ok(());
     }
     let Some(uri) = immutable_uri(path) else { return Ok(()) };

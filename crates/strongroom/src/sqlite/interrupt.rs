@@ -7,10 +7,22 @@
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
 
+use crate::error::{Error, QueryErrorKind};
 use crate::sqlite::work::Ticket;
 
 /// Virtual machine steps between two looks, some 20 µs.
 const STEPS_BETWEEN_LOOKS: i32 = 4_000;
+
+/// The error of a statement or batch that was stopped: at the deadline it is that its time was up.
+pub(crate) fn stopped_at(deadline: Instant, error: Error) -> Error {
+    match error {
+        Error::Cancelled if Instant::now() >= deadline => Error::query(
+            QueryErrorKind::Timeout,
+            "it ran longer than session_max_age allows and was stopped; divide the work",
+        ),
+        other => other,
+    }
+}
 
 /// One connection's progress handler, as seen from outside.
 #[derive(Clone, Default)]

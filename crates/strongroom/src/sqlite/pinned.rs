@@ -6,9 +6,10 @@ use std::sync::mpsc::{self, RecvTimeoutError};
 use std::time::{Duration, Instant};
 
 use crate::batch::Step;
-use crate::error::{Error, QueryErrorKind, Result};
+use crate::error::{Error, Result};
 use crate::sqlite::connection::{Answer, Connection, Opener, Want};
 use crate::sqlite::failure::{breaks_connection, leaves_commit_open};
+use crate::sqlite::interrupt::stopped_at;
 use crate::sqlite::session::{Command, Fate};
 use crate::sqlite::work::{Flow, Reply, Ticket};
 use crate::sqlite::writer::{Alone, Work, WriterHolder, check_deferred};
@@ -101,13 +102,7 @@ impl PinnedRequest {
             let _watching = connection.interrupt().watch(&self.holder, Some(deadline));
             run_all()
         };
-        outcome.map_err(|error| match error {
-            Error::Cancelled if Instant::now() >= deadline => Error::query(
-                QueryErrorKind::Timeout,
-                "it ran longer than session_max_age allows and was stopped; divide the work",
-            ),
-            other => other,
-        })
+        outcome.map_err(|error| stopped_at(deadline, error))
     }
 
     fn stream(&self, connection: &Connection, step: &Step, flow: Flow) -> Result<()> {

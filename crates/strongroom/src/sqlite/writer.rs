@@ -14,6 +14,7 @@ use crate::batch::Step;
 use crate::error::{Busy, Error, Holder, QueryErrorKind, Result};
 use crate::sqlite::connection::{Answer, Connection, Opener, Role};
 use crate::sqlite::failure::{breaks_connection, leaves_commit_open};
+use crate::sqlite::interrupt::stopped_at;
 use crate::sqlite::session::{Opening, SessionEnd, SessionService};
 use crate::sqlite::work::{Reply, Ticket, Unit};
 use crate::stats::Counters;
@@ -212,13 +213,7 @@ impl Writer {
             }
             let answers: Result<Vec<_>> = unit.steps.iter().map(|step| connection.run(step, unit.want)).collect();
             drop(watching);
-            let answers = match answers {
-                Err(Error::Cancelled) if Instant::now() >= deadline => Err(Error::query(
-                    QueryErrorKind::Timeout,
-                    "it ran longer than session_max_age allows and was stopped; divide the work",
-                )),
-                outcome => outcome,
-            }?;
+            let answers = answers.map_err(|error| stopped_at(deadline, error))?;
             check_deferred(connection)?;
             if !without_savepoint {
                 connection.control("RELEASE unit")?;

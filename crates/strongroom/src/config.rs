@@ -93,8 +93,8 @@ impl Config {
 
     /// Where the key comes from. It is asked once, when the database is opened; further connections use what was derived
     /// from it.
-    pub fn key(mut self, key: KeySource) -> Self {
-        self.settings.key = Some(key);
+    pub fn key(mut self, key: impl Into<KeySource>) -> Self {
+        self.settings.key = Some(key.into());
         self
     }
 

@@ -3,7 +3,6 @@
 //! Start from [`Database::connect`] or [`Config::connect`](crate::Config::connect).
 
 use std::fmt;
-use std::hash::{BuildHasher, Hasher, RandomState};
 use std::panic::Location;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -19,6 +18,7 @@ use crate::config::Config;
 use crate::connection::Connection;
 use crate::error::{Busy, Error, Result};
 use crate::key::KeySource;
+use crate::random;
 use crate::row::Row;
 use crate::session::{Controller, ReadSession, Session};
 use crate::sqlite::{Answer, Sqlite, Want};
@@ -449,7 +449,5 @@ impl Retries {
 /// 5 ms doubled at each attempt, of which a random half is taken off.
 fn back_off(attempt: u32) -> Duration {
     let most = Duration::from_millis(5) * 2_u32.pow(attempt);
-    // A new hasher's keys are random; that is random enough to keep two retries apart.
-    let random = RandomState::new().build_hasher().finish() % 256;
-    most.mul_f64(1.0 - random as f64 / 512.0)
+    most - random::up_to(most / 2)
 }

@@ -41,6 +41,8 @@ pub enum Error {
         from: String,
         /// What was seen, and what to do.
         reason: String,
+        /// Whether the source may answer when it is asked again: it is out of reach, slow, or asked too often.
+        passing: bool,
         /// The cause.
         source: Option<Cause>,
     },
@@ -309,6 +311,36 @@ impl fmt::Display for Holder {
 }
 
 impl Error {
+    /// A [`Credential`](Self::Credential) error of a provider's own. `from` names the source, as its `Display` does; neither it
+    /// nor `reason` may hold a secret.
+    pub fn credential(from: &(impl fmt::Display + ?Sized), reason: impl Into<String>) -> Self {
+        Error::Credential { from: from.to_string(), reason: reason.into(), passing: false, source: None }
+    }
+
+    /// Marks a [`Credential`](Self::Credential) error as one that may pass when the source is asked again.
+    pub fn passing(mut self) -> Self {
+        if let Error::Credential { passing, .. } = &mut self {
+            *passing = true;
+        }
+        self
+    }
+
+    pub(crate) fn is_passing(&self) -> bool {
+        matches!(self, Error::Credential { passing: true, .. })
+    }
+
+    /// Gives an error that has room for it its cause.
+    pub fn caused_by(mut self, cause: impl std::error::Error + Send + Sync + 'static) -> Self {
+        if let Error::Connection { source, .. }
+        | Error::Credential { source, .. }
+        | Error::Query { source, .. }
+        | Error::CommitUnknown { source } = &mut self
+        {
+            *source = Some(Arc::new(cause));
+        }
+        self
+    }
+
     /// The kind of a failed statement, if this is one.
     pub fn query_kind(&self) -> Option<QueryErrorKind> {
         match self {

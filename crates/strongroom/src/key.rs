@@ -1,115 +1,96 @@
-//! Keys of encrypted databases and where they come from.
+//! Keys and passwords, and where they come from.
 //!
-//! Start from [`KeySource`]. A key is a passphrase, from which the file's key is derived (PBKDF2, slow on purpose), or a
-//! raw key in SQLCipher's form: `x'` + 64 hexadecimal digits + `'`, or 96 digits when the salt is part of it.
+//! Start from [`KeySource`]. A file's key is a passphrase, from which it is derived (PBKDF2, slow on purpose), or a raw key
+//! in SQLCipher's form: `x'` + 64 hexadecimal digits + `'`, or 96 digits when the salt is part of it.
+
+mod command;
+mod environment;
+mod file;
+mod literal;
 
 use std::fmt;
-use std::io::Read;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use zeroize::Zeroizing;
 
 use crate::error::{Error, Result};
+use crate::secret::{MAX_SECRET_LEN, Secret, SecretProvider};
 
-/// Largest key that is read from a file or the environment, in bytes. SQLCipher itself sets no limit.
-const MAX_KEY_LEN: usize = 64 * 1024;
+pub(crate) use self::command::run as run_command;
 
-/// Where an encrypted database's key comes from. It is asked once, when the database is first opened.
+/// Where a secret comes from: the key of an encrypted file, or a password. Any [`SecretProvider`] becomes one by `into()`.
 ///
-/// Neither `Debug` nor any error shows the key.
+/// A file's key is asked for once, when the database is first opened; a password for each physical connection.
+///
+/// Neither `Debug` nor any error shows the secret. A source that has nothing is an error: no other one is tried.
 #[derive(Clone)]
-pub struct KeySource(Source);
-
-#[derive(Clone)]
-enum Source {
-    Literal(Zeroizing<Vec<u8>>),
-    Environment(String),
-    File(PathBuf),
-}
+pub struct KeySource(Arc<dyn SecretProvider>);
 
 impl KeySource {
-    /// A key that the program already holds. It is zeroed in memory when dropped.
-    pub fn literal(key: impl Into<Vec<u8>>) -> Self {
-        KeySource(Source::Literal(Zeroizing::new(key.into())))
+    /// A secret that the program already holds. It is zeroed in memory when dropped.
+    pub fn literal(secret: impl Into<Vec<u8>>) -> Self {
+        literal::Literal(Secret::new(secret)).into()
     }
 
     /// The content of an environment variable, as it is.
     pub fn env(name: impl Into<String>) -> Self {
-        KeySource(Source::Environment(name.into()))
+        environment::Variable(name.into()).into()
     }
 
-    /// The content of a file; one final newline is not part of the key.
+    /// The content of a file; one final newline is not part of the secret.
     ///
     /// On Unix the file must be readable by nobody but its owner (mode 0600 or stricter).
     pub fn file(path: impl Into<PathBuf>) -> Self {
-        KeySource(Source::File(path.into()))
+        file::File(path.into()).into()
+    }
+
+    /// What a command prints, such as `pass show db`; one final newline is not part of the secret.
+    ///
+    /// The line is split into words as a shell does, quotes included, and run without a shell (`sh -c '…'` brings one). The
+    /// command reads nothing from standard input and may say what it likes on standard error. It is killed after 30 s, or
+    /// when nobody waits for it any more; it fails when it prints more than one line, or its exit code is not 0.
+    pub fn command(line: impl Into<String>) -> Self {
+        command::Command::new(line.into()).into()
     }
 
     /// Asks the source.
     ///
     /// # Errors
     ///
-    /// [`Credential`](Error::Credential) when the source has nothing, is open to others, or its key is empty, holds a
-    /// NUL byte, or begins as a raw key and is not one.
-    pub(crate) fn resolve(&self) -> Result<Key> {
-        let text = match &self.0 {
-            Source::Literal(key) => key.clone(),
-            Source::Environment(name) => {
-                let value = std::env::var_os(name).ok_or_else(|| self.error("is not set"))?;
-                Zeroizing::new(value.into_encoded_bytes())
-            }
-            Source::File(path) => self.read_file(path)?,
-        };
-        Key::parse(text).map_err(|reason| self.error(reason))
+    /// [`Credential`](Error::Credential) when the source has nothing, is open to others, or cannot be asked.
+    ///
+    /// # Cancel safety
+    ///
+    /// Dropped, nothing stays behind.
+    pub async fn secret(&self) -> Result<Secret> {
+        let secret = self.0.secret().await?;
+        match secret.expose().len() {
+            0..=MAX_SECRET_LEN => Ok(secret),
+            _ => Err(Error::credential(self, format!("holds more than {MAX_SECRET_LEN} bytes, which is no key"))),
+        }
     }
 
-    fn read_file(&self, path: &Path) -> Result<Zeroizing<Vec<u8>>> {
-        let failed = |what: &str, error: std::io::Error| Error::Credential {
-            from: self.to_string(),
-            reason: format!("{what} ({})", error.kind()),
-            source: Some(Arc::new(error)),
-        };
-        // Opening a pipe would wait for whoever writes into it.
-        let metadata = std::fs::metadata(path).map_err(|error| failed("cannot be opened", error))?;
-        if !metadata.is_file() {
-            return Err(self.error("is not a regular file"));
-        }
-        let file = std::fs::File::open(path).map_err(|error| failed("cannot be opened", error))?;
-        let metadata = file.metadata().map_err(|error| failed("cannot be examined", error))?;
-        #[cfg(unix)]
-        {
-            use std::os::unix::fs::PermissionsExt;
-            let mode = metadata.permissions().mode() & 0o777;
-            if mode & 0o077 != 0 {
-                return Err(self.error(format!("has mode {mode:04o}, others could read it; expected 0600 (chmod 600)")));
-            }
-        }
-        // Reserved at full size, so that no reallocation leaves a copy of the key behind.
-        let mut key = Zeroizing::new(Vec::with_capacity(MAX_KEY_LEN + 2));
-        file.take(MAX_KEY_LEN as u64 + 2).read_to_end(&mut key).map_err(|error| failed("cannot be read", error))?;
-        if key.ends_with(b"\n") {
-            key.pop();
-            if key.ends_with(b"\r") {
-                key.pop();
-            }
-        }
-        Ok(key)
+    /// Asks for the key of a file.
+    ///
+    /// # Errors
+    ///
+    /// As [`secret`](Self::secret); and when the key is empty, holds a NUL byte, or begins as a raw key and is not one.
+    pub(crate) async fn key(&self) -> Result<Key> {
+        Key::parse(&self.secret().await?).map_err(|reason| Error::credential(self, reason))
     }
+}
 
-    fn error(&self, reason: impl Into<String>) -> Error {
-        Error::Credential { from: self.to_string(), reason: reason.into(), source: None }
+impl<P: SecretProvider> From<P> for KeySource {
+    fn from(provider: P) -> Self {
+        KeySource(Arc::new(provider))
     }
 }
 
 /// Names the source, such as `key file /etc/app/key`.
 impl fmt::Display for KeySource {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match &self.0 {
-            Source::Literal(_) => f.write_str("key given by the program"),
-            Source::Environment(name) => write!(f, "environment variable {name}"),
-            Source::File(path) => write!(f, "key file {}", path.display()),
-        }
+        self.0.fmt(f)
     }
 }
 
@@ -122,25 +103,26 @@ impl fmt::Debug for KeySource {
 /// A key that a source gave.
 pub(crate) enum Key {
     /// Text from which the file's key is derived.
-    Passphrase(Zeroizing<Vec<u8>>),
+    Passphrase(Secret),
     /// The file's key itself, with the file's salt if it came with it.
     Raw { key: Zeroizing<[u8; 32]>, salt: Option<[u8; 16]> },
 }
 
 impl Key {
-    fn parse(text: Zeroizing<Vec<u8>>) -> Result<Self, String> {
+    fn parse(secret: &Secret) -> Result<Self, String> {
+        let text = secret.expose();
         if text.is_empty() {
             return Err("holds an empty key; expected a passphrase or a raw key x'<64 hexadecimal digits>'".into());
         }
-        if text.len() > MAX_KEY_LEN {
-            return Err(format!("holds more than {MAX_KEY_LEN} bytes, which is no key"));
+        if text.len() > MAX_SECRET_LEN {
+            return Err(format!("holds more than {MAX_SECRET_LEN} bytes, which is no key"));
         }
         if text.contains(&0) {
             return Err("holds a NUL byte, which no key may".into());
         }
-        let raw = match text.as_slice() {
+        let raw = match text {
             [b'x' | b'X', b'\'', digits @ .., b'\''] => digits,
-            _ => return Ok(Key::Passphrase(text)),
+            _ => return Ok(Key::Passphrase(secret.clone())),
         };
         if !matches!(raw.len(), 64 | 96) {
             return Err(format!(
@@ -171,36 +153,37 @@ impl Key {
 mod tests {
     use super::*;
 
-    fn reason(source: &KeySource) -> String {
-        match source.resolve() {
+    async fn reason(source: &KeySource) -> String {
+        match source.key().await {
             Ok(_) => panic!("the key was accepted"),
             Err(error) => error.to_string(),
         }
     }
 
-    #[test]
-    fn neither_debug_nor_an_error_shows_the_key() {
+    #[tokio::test]
+    async fn neither_debug_nor_an_error_shows_the_key() {
         let source = KeySource::literal("x'canary'");
-        assert!(!format!("{source:?} {}", reason(&source)).contains("canary"));
+        assert!(!format!("{source:?} {}", reason(&source).await).contains("canary"));
     }
 
-    #[test]
-    fn an_empty_key_a_nul_byte_and_a_raw_key_of_the_wrong_length_are_refused() {
-        assert!(reason(&KeySource::literal("")).contains("empty key"));
-        assert!(reason(&KeySource::literal("a\0b")).contains("NUL"));
+    #[tokio::test]
+    async fn an_empty_key_a_nul_byte_and_a_raw_key_of_the_wrong_length_are_refused() {
+        assert!(reason(&KeySource::literal("")).await.contains("empty key"));
+        assert!(reason(&KeySource::literal("a\0b")).await.contains("NUL"));
         let short = format!("x'{}'", "a".repeat(62));
-        assert!(reason(&KeySource::literal(short)).contains("62 digits"));
+        assert!(reason(&KeySource::literal(short)).await.contains("62 digits"));
         let bad = format!("x'{}'", "g".repeat(64));
-        assert!(reason(&KeySource::literal(bad)).contains("hexadecimal"));
+        assert!(reason(&KeySource::literal(bad)).await.contains("hexadecimal"));
     }
 
-    #[test]
-    fn a_raw_key_is_read_with_and_without_its_salt() {
-        let Ok(Key::Raw { key, salt: None }) = KeySource::literal(format!("x'{}'", "0aF1".repeat(16))).resolve() else {
+    #[tokio::test]
+    async fn a_raw_key_is_read_with_and_without_its_salt() {
+        let Ok(Key::Raw { key, salt: None }) = KeySource::literal(format!("x'{}'", "0aF1".repeat(16))).key().await
+        else {
             panic!("no raw key")
         };
         assert_eq!(key[..2], [0x0a, 0xf1]);
-        let Ok(Key::Raw { salt: Some(salt), .. }) = KeySource::literal(format!("x'{}'", "07".repeat(48))).resolve()
+        let Ok(Key::Raw { salt: Some(salt), .. }) = KeySource::literal(format!("x'{}'", "07".repeat(48))).key().await
         else {
             panic!("no raw key with salt")
         };
@@ -208,25 +191,25 @@ mod tests {
     }
 
     #[cfg(unix)]
-    #[test]
-    fn a_key_file_loses_one_final_newline_and_must_belong_to_its_owner_alone() {
+    #[tokio::test]
+    async fn a_key_file_loses_one_final_newline_and_must_belong_to_its_owner_alone() {
         use std::os::unix::fs::PermissionsExt;
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("key");
         std::fs::write(&path, "secret\n\n").unwrap();
         std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o644)).unwrap();
-        assert!(reason(&KeySource::file(&path)).contains("mode 0644"));
+        assert!(reason(&KeySource::file(&path)).await.contains("mode 0644"));
         std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o600)).unwrap();
-        let Ok(Key::Passphrase(key)) = KeySource::file(&path).resolve() else { panic!("no passphrase") };
-        assert_eq!(key.as_slice(), b"secret\n");
+        let Ok(Key::Passphrase(key)) = KeySource::file(&path).key().await else { panic!("no passphrase") };
+        assert_eq!(key.expose(), b"secret\n");
     }
 
-    #[test]
-    fn a_missing_variable_or_file_is_named() {
+    #[tokio::test]
+    async fn a_missing_variable_or_file_is_named() {
         assert_eq!(
-            reason(&KeySource::env("STRONGROOM_NOT_SET")),
+            reason(&KeySource::env("STRONGROOM_NOT_SET")).await,
             "environment variable STRONGROOM_NOT_SET: is not set"
         );
-        assert!(reason(&KeySource::file("/nowhere/key")).starts_with("key file /nowhere/key: cannot be opened"));
+        assert!(reason(&KeySource::file("/nowhere/key")).await.starts_with("key file /nowhere/key: cannot be opened"));
     }
 }

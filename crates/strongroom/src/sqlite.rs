@@ -32,7 +32,7 @@ use tokio::sync::oneshot;
 
 use crate::batch::Step;
 use crate::error::{EncryptionProblem, Error, QueryErrorKind, Result};
-use crate::key::KeySource;
+use crate::key::{Key, KeySource};
 use crate::pool;
 use crate::row::Row;
 use crate::stats::{Counters, Stats};
@@ -146,6 +146,7 @@ impl Threads {
 impl Sqlite {
     /// Opens the database: key, file, writer, and as many readers as the least size asks for.
     pub(crate) async fn open(settings: &Settings) -> Result<Self> {
+        let key = settings.ask_for_key().await?;
         let counters = Arc::new(Counters::default());
         let holder = WriterHolder::default();
         let writer_open = Arc::new(AtomicUsize::new(0));
@@ -159,7 +160,7 @@ impl Sqlite {
             move || {
                 // Dropped last: the connection is closed by then.
                 let _alive = writer_alive;
-                match open_writer(&settings) {
+                match open_writer(&settings, key.as_ref()) {
                     Err(error) => {
                         let _ = reply.send(Err(error));
                     }
@@ -520,6 +521,13 @@ pub(crate) struct SessionLink {
 }
 
 impl Settings {
+    async fn ask_for_key(&self) -> Result<Option<Key>> {
+        match &self.key {
+            Some(source) => source.key().await.map(Some),
+            None => Ok(None),
+        }
+    }
+
     pub(crate) fn name(&self) -> String {
         match &self.place {
             SettingsPlace::File(path) => path.display().to_string(),
@@ -543,6 +551,7 @@ fn lend_memory(connection: &Connection, request: PinnedRequest) {
 
 /// Opens one connection that belongs to one caller, on a thread of its own.
 pub(crate) async fn connect_one(settings: &Settings) -> Result<SessionLink> {
+    let key = settings.ask_for_key().await?;
     let (commands, receiver) = mpsc::channel();
     let (fate, holder) = (Fate::default(), Ticket::new());
     holder.take();
@@ -555,7 +564,7 @@ pub(crate) async fn connect_one(settings: &Settings) -> Result<SessionLink> {
         move || {
             // Dropped last: the connection is closed by then.
             let _alive = alive;
-            match open_writer(&settings) {
+            match open_writer(&settings, key.as_ref()) {
                 Err(error) => drop(reply.send(Err(error))),
                 Ok((connection, opener)) => {
                     connection.guard().allow_temporary(true);
@@ -589,19 +598,18 @@ fn no_thread(database: String, error: std::io::Error) -> Error {
     Error::Connection { database, reason: "no thread could be started".into(), source: Some(Arc::new(error)) }
 }
 
-/// Asks for the key, derives the file's key from it, and opens the writer. Blocks; runs on the writer's thread.
-fn open_writer(settings: &Settings) -> Result<(Connection, Arc<Opener>)> {
+/// Derives the file's key, and opens the writer. Blocks; runs on the writer's thread.
+fn open_writer(settings: &Settings, key: Option<&Key>) -> Result<(Connection, Arc<Opener>)> {
     let opener = |place| Opener { place, busy_timeout: settings.pool.acquire_timeout, cache_kib: settings.cache_kib };
     let SettingsPlace::File(path) = &settings.place else {
         let opener = opener(Place::Memory);
         return Ok((opener.open(Role::Writer)?, Arc::new(opener)));
     };
-    let key = settings.key.as_ref().map(KeySource::resolve).transpose()?;
     let mut tries = 0;
     loop {
         tries += 1;
         let found = file::examine(path, settings.create, key.is_some())?;
-        let file_key = match (&key, &found) {
+        let file_key = match (key, &found) {
             (None, _) => None,
             (Some(key), Found::Encrypted { salt }) => Some(derive(path, key, *salt)?),
             (Some(key), Found::Empty | Found::Plain) => Some(derive(path, key, new_salt(path)?)?),
@@ -633,7 +641,7 @@ fn may_be_a_foreign_creation(error: &Error) -> bool {
     }
 }
 
-fn derive(path: &Path, key: &crate::key::Key, salt: [u8; cipher::SALT_LEN]) -> Result<FileKey> {
+fn derive(path: &Path, key: &Key, salt: [u8; cipher::SALT_LEN]) -> Result<FileKey> {
     FileKey::derive(key, salt).map_err(|error| cryptography_failed(path, error))
 }
 

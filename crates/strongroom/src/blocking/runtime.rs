@@ -31,9 +31,9 @@ pub(super) fn handle() -> Result<&'static Handle> {
     Ok(HANDLE.get_or_init(|| started))
 }
 
-/// Starts a thread that keeps the time and runs spawned tasks, for as long as the process lives.
+/// Starts a thread that keeps the time, waits for sockets and runs spawned tasks, for as long as the process lives.
 fn start() -> std::io::Result<Handle> {
-    let runtime = Builder::new_current_thread().enable_time().build()?;
+    let runtime = Builder::new_current_thread().enable_all().build()?;
     let handle = runtime.handle().clone();
     let serve = move || runtime.block_on(std::future::pending::<()>());
     std::thread::Builder::new().name("strongroom-time".into()).spawn(serve)?;

@@ -38,7 +38,7 @@ impl FileKey {
             Key::Passphrase(passphrase) => {
                 let mut key = Zeroizing::new([0; 32]);
                 openssl::pkcs5::pbkdf2_hmac(
-                    passphrase,
+                    passphrase.expose(),
                     &file_salt,
                     ROUNDS,
                     MessageDigest::sha512(),

@@ -13,7 +13,7 @@ use tokio::sync::oneshot;
 
 use crate::backup::OnProgress;
 use crate::error::{Error, QueryErrorKind, Result};
-use crate::key::KeySource;
+use crate::key::{Key, KeySource};
 use crate::pool::Paused;
 use crate::sqlite::backup::{Draft, sync_folder};
 use crate::sqlite::cipher::FileKey;
@@ -45,6 +45,7 @@ impl Sqlite {
             (false, true) => return Err(Error::config("key", "the file is encrypted already; use Database::rekey")),
             _ => {}
         }
+        let key = key.key().await?;
         let (path, opener) = (path.clone(), Arc::clone(&self.opener));
         let (enter, entered) = oneshot::channel();
         let (hand_over, handed_over) = mpsc::channel();
@@ -79,7 +80,7 @@ fn replace_file(
     writer: &Writer,
     opener: &Opener,
     path: PathBuf,
-    key: &KeySource,
+    key: &Key,
     ticket: &Ticket,
     on_progress: OnProgress,
 ) -> Result<Entrance> {
@@ -89,7 +90,7 @@ fn replace_file(
         reason: "cannot be found any more".into(),
         source: Some(Arc::new(error)),
     })?;
-    let new_key = derive(&path, &key.resolve()?, new_salt(&path)?)?;
+    let new_key = derive(&path, key, new_salt(&path)?)?;
     let source = writer.connection()?;
     take_alone(source, &path)?;
     let draft = Draft::beside(&target)?;

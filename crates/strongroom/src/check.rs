@@ -66,11 +66,17 @@ impl Report {
 
     /// Stops at the first failure, which is then the last step.
     async fn fill(&mut self, database: &Database) -> Option<()> {
-        self.step("connection", async {
-            database.ensure_connected().await?;
-            Ok(format!("{} open", database.pool_size()))
-        })
-        .await?;
+        let began = Instant::now();
+        let connected = database.ensure_connected().await;
+        // The source is not asked a second time: a command may want somebody to type or touch something.
+        if let Some(source) = database.config().key_source() {
+            let answered = match &connected {
+                Err(error @ Error::Credential { .. }) => Err(error.clone()),
+                _ => Ok(format!("{source} answered")),
+            };
+            self.note("key", began, answered)?;
+        }
+        self.note("connection", began, connected.map(|()| format!("{} open", database.pool_size())))?;
         self.step("encryption", async {
             if !database.is_encrypted() {
                 return Ok("none: anyone who reads the file reads the data".to_owned());
@@ -106,6 +112,10 @@ impl Report {
     async fn step(&mut self, name: &'static str, work: impl Future<Output = Result<String>>) -> Option<()> {
         let began = Instant::now();
         let outcome = work.await;
+        self.note(name, began, outcome)
+    }
+
+    fn note(&mut self, name: &'static str, began: Instant, outcome: Result<String>) -> Option<()> {
         let took = began.elapsed();
         match &outcome {
             Ok(found) => tracing::info!(step = name, found, took_ms = took.as_secs_f64() * 1e3, "check"),

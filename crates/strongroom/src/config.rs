@@ -2,6 +2,7 @@
 //!
 //! Start from [`Config::sqlite`], [`Config::from_url`] or [`Config::from_file`].
 
+use std::fmt;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -96,6 +97,19 @@ impl Config {
     pub fn key(mut self, key: impl Into<KeySource>) -> Self {
         self.settings.key = Some(key.into());
         self
+    }
+
+    /// Where the key comes from, if there is one.
+    pub fn key_source(&self) -> Option<&KeySource> {
+        self.settings.key.as_ref()
+    }
+
+    /// The database's file; `None` when it is not in a file.
+    pub fn path(&self) -> Option<&Path> {
+        match &self.settings.place {
+            SettingsPlace::File(path) => Some(path),
+            SettingsPlace::Memory => None,
+        }
     }
 
     /// Whether a missing file is created. Default: yes, with mode 0600.
@@ -281,7 +295,8 @@ impl Config {
         self
     }
 
-    pub(crate) fn without_key(mut self) -> Self {
+    /// Takes the key back: the file is plain.
+    pub fn without_key(mut self) -> Self {
         self.settings.key = None;
         self
     }
@@ -292,6 +307,13 @@ impl Config {
 
     pub(crate) fn schema(&self) -> Option<(&'static Migrations, bool)> {
         self.migrations.map(|migrations| (migrations, self.migrate))
+    }
+}
+
+/// Names the database as errors do: its file, or `:memory:`.
+impl fmt::Display for Config {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.settings.name())
     }
 }
 

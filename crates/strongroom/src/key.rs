@@ -9,7 +9,7 @@ mod file;
 mod literal;
 
 use std::fmt;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use zeroize::Zeroizing;
@@ -25,7 +25,11 @@ pub(crate) use self::command::run as run_command;
 ///
 /// Neither `Debug` nor any error shows the secret. A source that has nothing is an error: no other one is tried.
 #[derive(Clone)]
-pub struct KeySource(Arc<dyn SecretProvider>);
+pub struct KeySource {
+    provider: Arc<dyn SecretProvider>,
+    /// Of the file that holds nothing else.
+    path: Option<Arc<Path>>,
+}
 
 impl KeySource {
     /// A secret that the program already holds. It is zeroed in memory when dropped.
@@ -42,7 +46,8 @@ impl KeySource {
     ///
     /// On Unix the file must be readable by nobody but its owner (mode 0600 or stricter).
     pub fn file(path: impl Into<PathBuf>) -> Self {
-        file::File(path.into()).into()
+        let path: PathBuf = path.into();
+        KeySource { path: Some(path.as_path().into()), ..file::File(path).into() }
     }
 
     /// What a command prints, such as `pass show db`; one final newline is not part of the secret.
@@ -52,6 +57,21 @@ impl KeySource {
     /// when nobody waits for it any more; it fails when it prints more than one line, or its exit code is not 0.
     pub fn command(line: impl Into<String>) -> Self {
         command::Command::new(line.into()).into()
+    }
+
+    /// TEMPORARY
+    pub fn sops(path: impl Into<PathBuf>, name: &str) -> Self {
+        Self::literal(format!("{}{name}", path.into().display()))
+    }
+
+    /// TEMPORARY
+    pub fn aws_secret(id: &str, field: Option<&str>) -> Self {
+        Self::literal(format!("{id}{field:?}"))
+    }
+
+    /// The file that holds the secret as its whole content, if the source is [`file`](Self::file).
+    pub fn path(&self) -> Option<&Path> {
+        self.path.as_deref()
     }
 
     /// Asks the source.
@@ -64,7 +84,7 @@ impl KeySource {
     ///
     /// Dropped, nothing stays behind.
     pub async fn secret(&self) -> Result<Secret> {
-        let secret = self.0.secret().await?;
+        let secret = self.provider.secret().await?;
         match secret.expose().len() {
             0..=MAX_SECRET_LEN => Ok(secret),
             _ => Err(Error::credential(self, format!("holds more than {MAX_SECRET_LEN} bytes, which is no key"))),
@@ -83,14 +103,14 @@ impl KeySource {
 
 impl<P: SecretProvider> From<P> for KeySource {
     fn from(provider: P) -> Self {
-        KeySource(Arc::new(provider))
+        KeySource { provider: Arc::new(provider), path: None }
     }
 }
 
 /// Names the source, such as `key file /etc/app/key`.
 impl fmt::Display for KeySource {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.0.fmt(f)
+        self.provider.fmt(f)
     }
 }
 

@@ -18,6 +18,7 @@ use std::path::Path;
 
 use self::environment::Unknown;
 use self::layer::Layer;
+use self::place::Place;
 use crate::config::Config;
 use crate::error::{Error, Result};
 
@@ -81,10 +82,14 @@ use crate::error::{Error, Result};
 /// | `retry.attempts` | attempts | 3 | 1 to 10 | So often opening a further connection is tried before a waiter is told why there is none. |
 /// | `retry.delay_s` | seconds | 0.5 | 0.1 to 60 | Pause before the second attempt, doubled for each further one. |
 /// | `cipher.enabled` | true or false | whether a source is named | | `true`: without a source it is an error. `false`: the file is plain. |
-/// | `cipher.key_source` | `env`, `file` or `sops` | the one that is named | | Which source is used when several are named. `sops` is not built in yet: an error. |
+/// | `cipher.key_source` | `env`, `file`, `sops`, `command` or `aws-secret` | the first that is named, in this order | | Which source is used when several are named. |
 /// | `cipher.key_env` | a variable's name | none | | The key is that variable's content. |
 /// | `cipher.key_file` | a path | none | | The key is that file's content; mode 0600. |
-/// | `cipher.sops_path`, `cipher.sops_key` | a path, a name | none | | For `sops`. |
+/// | `cipher.sops_path` | a path | none | | The key stands in that SOPS file; see [`KeySource::sops`](crate::KeySource::sops). |
+/// | `cipher.sops_key` | a name | `db_key` | | The key's name in the SOPS file; dots walk into maps. |
+/// | `cipher.key_command` | a command line | none | | The key is what that command prints; see [`KeySource::command`](crate::KeySource::command). |
+/// | `cipher.aws_secret` | a name or ARN | none | | The key is that secret of AWS Secrets Manager; needs feature `aws`. |
+/// | `cipher.aws_secret_field` | a name | none | | The key is that field of the secret, which is a JSON object. |
 ///
 /// - A relative path in a file is relative to that file's folder; in a variable, to the working directory.
 /// - Seconds may have a fraction; false is never. A number out of its range is moved to the nearest bound, and a warning is
@@ -93,7 +98,7 @@ use crate::error::{Error, Result};
 /// - The key of a file never stands in the settings, only where it comes from. No value is shown in an error.
 /// - A later file or environment wins over an earlier one: its `cipher.enabled = false` takes back their key, and a source
 ///   that it names is used instead of theirs. Within one, `enabled = false` and a source contradict each other and are
-///   refused, as are two sources without `key_source`.
+///   refused; of two sources, the first in the order above is used. A source that is used and has nothing is an error.
 /// - In YAML, a text that ends in a colon, as `'sqlite::memory:'` does, needs quotes; an alias (`*name`) or tag (`!name`)
 ///   is refused as a value in section `db`, and a file is one document.
 ///
@@ -161,6 +166,32 @@ impl Settings {
         self.unknown.extend(environment::read(&mut self.layer, prefix, variables, self.turns)?);
         self.note_key_variable();
         Ok(self)
+    }
+
+    /// Takes settings from one more place, such as the options of a command line; they override what was read before. Each is
+    /// a key of the table, such as `cipher.key_file`, its value, written as a variable's would be, and how errors name it,
+    /// such as `--key-file`.
+    ///
+    /// # Errors
+    ///
+    /// [`Config`](Error::Config) when there is no such key, or a value cannot be used.
+    pub fn options<'o>(mut self, options: impl IntoIterator<Item = (&'o str, OsString, &'o str)>) -> Result<Self> {
+        self.turns += 1;
+        for (key, value, name) in options {
+            environment::take(&mut self.layer, key, value, Place::Option(name.to_owned()), self.turns)?;
+        }
+        self.note_key_variable();
+        Ok(self)
+    }
+
+    /// Whether something that was read names the database.
+    pub fn names_database(&self) -> bool {
+        self.layer.url.is_some()
+    }
+
+    /// Whether something that was read says where the key comes from, or that there is none.
+    pub fn speaks_of_key(&self) -> bool {
+        self.layer.cipher.speaks()
     }
 
     /// The configuration that was read. What is set on it afterwards overrides it.

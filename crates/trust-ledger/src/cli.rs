@@ -1,5 +1,6 @@
 //! The command line: what is the same for all commands, and the list of them.
 
+use std::ffi::OsString;
 use std::path::PathBuf;
 
 use clap::error::ErrorKind;
@@ -24,8 +25,8 @@ use crate::output::say;
   trust-ledger revoke 0x1a2b --reason key-compromise
 
 The ledger is one encrypted file. The first run creates it, and its key beside your settings.
-Environment: TRUST_LEDGER_DB, TRUST_LEDGER_KEY_ENV, TRUST_LEDGER_KEY_FILE, TRUST_LEDGER_SETTINGS and \
-TRUST_LEDGER_ACTOR stand in for the options of these names.
+Environment: TRUST_LEDGER_DB, TRUST_LEDGER_KEY_FILE and so on stand in for the options of these names; \
+TRUST_LEDGER_CORE_DUMPS=1 lets a crash write the memory, keys included, to a file.
 Exit codes: 0 done, 1 failed, 2 usage, 3 not found, 4 done but found problems."
 )]
 pub(crate) struct Cli {
@@ -39,21 +40,37 @@ pub(crate) struct Cli {
 #[derive(Args, Clone, Debug, Default)]
 #[command(next_help_heading = "Global options")]
 pub(crate) struct Global {
-    /// The ledger: a file, or sqlite:FILE
+    /// The ledger: a file, or a URL (sqlite:FILE, postgres://…)
     #[arg(long, global = true, value_name = "PATH|URL")]
-    pub(crate) db: Option<String>,
+    pub(crate) db: Option<OsString>,
 
     /// Environment variable that holds the ledger's key
     #[arg(long, global = true, value_name = "NAME")]
-    pub(crate) key_env: Option<String>,
+    pub(crate) key_env: Option<OsString>,
 
     /// File that holds the ledger's key, readable by you alone
     #[arg(long, global = true, value_name = "FILE")]
-    pub(crate) key_file: Option<PathBuf>,
+    pub(crate) key_file: Option<OsString>,
+
+    /// SOPS file that holds the key, under this name or db_key
+    #[arg(long, global = true, value_name = "FILE[#NAME]")]
+    pub(crate) key_sops: Option<OsString>,
+
+    /// Command that prints the key, such as 'pass show ledger'
+    #[arg(long, global = true, value_name = "CMD")]
+    pub(crate) key_command: Option<OsString>,
+
+    /// AWS secret that is the key, or holds it in this field
+    #[arg(long, global = true, value_name = "ID[#FIELD]")]
+    pub(crate) key_aws_secret: Option<OsString>,
 
     /// The ledger is a plain SQLite file, not encrypted
-    #[arg(long, global = true, conflicts_with_all = ["key_env", "key_file"])]
+    #[arg(long, global = true, conflicts_with_all = ["key_env", "key_file", "key_sops", "key_command", "key_aws_secret"])]
     pub(crate) no_key: bool,
+
+    /// How to log in to a server: rds-iam, dsql, aws-secret:ID or env:NAME
+    #[arg(long, global = true, value_name = "SOURCE")]
+    pub(crate) credentials: Option<OsString>,
 
     /// Settings file instead of settings.toml in the config folder
     #[arg(long, global = true, value_name = "FILE")]
@@ -74,6 +91,23 @@ pub(crate) struct Global {
     /// Say nothing on standard error but errors
     #[arg(short, long, global = true)]
     pub(crate) quiet: bool,
+}
+
+impl Global {
+    /// What an option that chooses the ledger or its key was given, by its name.
+    pub(crate) fn value(&self, option: &str) -> Option<OsString> {
+        match option {
+            "--db" => self.db.clone(),
+            "--key-env" => self.key_env.clone(),
+            "--key-file" => self.key_file.clone(),
+            "--key-sops" => self.key_sops.clone(),
+            "--key-command" => self.key_command.clone(),
+            "--key-aws-secret" => self.key_aws_secret.clone(),
+            "--no-key" => self.no_key.then(OsString::new),
+            "--credentials" => self.credentials.clone(),
+            _ => None,
+        }
+    }
 }
 
 /// What to do.

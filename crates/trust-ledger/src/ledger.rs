@@ -9,14 +9,14 @@ use std::fs;
 use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 
-use strongroom::{Config, Database, KeySource, Report};
-use trust_ledger_registry::{CACHE_KIB, MIGRATIONS, Registry};
+use strongroom::{Config, Database, Report};
+use trust_ledger_registry::{MIGRATIONS, Registry};
 
 use crate::actor::actor;
 use crate::cli::Global;
 use crate::failure::{Failure, Result};
 use crate::output::{Output, escape::for_terminal};
-use crate::settings::{Key, Place, Settings};
+use crate::settings::{Key, Settings};
 
 pub(crate) use key_file::{random_key, sync_folder, write_key};
 
@@ -99,16 +99,7 @@ pub(crate) async fn connect(settings: &Settings, create: bool) -> Result<Databas
 }
 
 fn config(settings: &Settings) -> Config {
-    let config = match &settings.place {
-        Place::Memory => Config::memory(),
-        Place::File(path) => Config::sqlite(path),
-    };
-    let config = match &settings.key {
-        Key::None => config,
-        Key::Variable(name) => config.key(KeySource::env(name)),
-        Key::File(path) | Key::Default(path) => config.key(KeySource::file(path)),
-    };
-    config.migrations(&MIGRATIONS).cache_kib(CACHE_KIB)
+    settings.config.clone().migrations(&MIGRATIONS)
 }
 
 /// What lies where the ledger should be.
@@ -125,10 +116,7 @@ enum Found {
 /// Settles before SQLite sees anything what can be known: refuses a file that does not fit the settings, and makes
 /// folders and key for a new ledger. Answers `None` for one that exists, else whether its key is new.
 fn prepare(settings: &Settings, create: Create) -> Result<Option<NewKey>> {
-    let path = match &settings.place {
-        Place::Memory => return Ok(Some(NewKey::No)),
-        Place::File(path) => path,
-    };
+    let Some(path) = settings.path() else { return Ok(None) };
     match (look(path)?, &settings.key) {
         (Found::Nothing, _) => {}
         (Found::Plain, Key::Default(_)) => {
@@ -180,23 +168,23 @@ fn prepare_new(path: &Path, settings: &Settings) -> Result<NewKey> {
             }
             Ok(if write_key(key, &key_file::random_key()?)? { NewKey::Yes } else { NewKey::No })
         }
-        Key::Variable(_) | Key::File(_) | Key::Default(_) | Key::None => Ok(NewKey::No),
+        Key::Named(_) | Key::Default(_) | Key::None => Ok(NewKey::No),
     }
 }
 
 fn announce(settings: &Settings, new_key: NewKey, output: &Output) {
-    let Place::File(path) = &settings.place else { return };
+    let Some(path) = settings.path() else { return };
     let shown = |path: &Path| for_terminal(&path.display().to_string()).into_owned();
     output.note(&format!("created the ledger {}", shown(path)));
-    match &settings.key {
-        Key::Variable(name) => output.note(&format!("its key is in the environment variable {}", for_terminal(name))),
-        Key::File(key) | Key::Default(key) => {
+    match (settings.key.path(), &settings.key) {
+        (_, Key::None) => output.note("it is not encrypted: anyone who reads the file reads the ledger"),
+        (Some(key), _) => {
             let kind = if new_key == NewKey::Yes { "its new key" } else { "its key" };
             output.note(&format!("{kind} is in   {}", shown(key)));
         }
-        Key::None => output.note("it is not encrypted: anyone who reads the file reads the ledger"),
+        (None, key) => output.note(&format!("its key is in {}", for_terminal(&key.shown()))),
     }
-    if settings.key != Key::None {
+    if !matches!(settings.key, Key::None) {
         output.note("Without the key the ledger is lost. To keep a copy: trust-ledger key export FILE");
     }
     if let Some(folder) = path.parent() {
@@ -249,22 +237,14 @@ pub(crate) fn explain(error: strongroom::Error, settings: &Settings) -> Failure 
         strongroom::Error::Encryption { problem: Problem::NotEncrypted, .. } => "say --no-key instead of a key",
         strongroom::Error::Encryption { problem: Problem::KeyMissing, .. } => "leave out --no-key",
         strongroom::Error::Encryption { problem: Problem::WrongKeyOrDamaged, .. } => {
-            let from = match &settings.key {
-                Key::Variable(name) => format!("the key came from the environment variable {name}"),
-                Key::File(path) | Key::Default(path) => {
-                    let (new, path) = (new_key_file(path), path.display());
-                    match new.exists() {
-                        true => format!(
-                            "the key came from {path}; {0} is there, from a change of the key that was cut short: try \
-                             --key-file {0}",
-                            new.display()
-                        ),
-                        false => format!("the key came from {path}"),
-                    }
-                }
-                Key::None => return error.into(),
-            };
-            return Failure::failed(format!("{error}; {from}"));
+            let mut message = format!("{error}; the key came from {}", settings.key.shown());
+            if let Some(new) = settings.key.path().map(new_key_file).filter(|new| new.exists()) {
+                let new = new.display();
+                message.push_str(&format!(
+                    "; {new} is there, from a change of the key that was cut short: try --key-file {new}"
+                ));
+            }
+            return Failure::failed(message);
         }
         _ => return error.into(),
     };

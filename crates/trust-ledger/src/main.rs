@@ -34,6 +34,11 @@ fn main() -> ExitCode {
 
 fn run(cli: Cli) -> Exit {
     log_to_stderr(&cli);
+    if std::env::var_os("TRUST_LEDGER_CORE_DUMPS").is_none_or(|value| value != "1")
+        && let Err(error) = strongroom::forbid_core_dumps()
+    {
+        tracing::debug!(%error, "core dumps could not be switched off");
+    }
     command::run(cli).unwrap_or_else(|failure| {
         if failure.is_closed_pipe() {
             // Whoever reads has seen enough.

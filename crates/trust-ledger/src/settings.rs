@@ -1,4 +1,4 @@
-//! Settings: which ledger, and where its key comes from.
+//! Settings: which ledger, and where its key or password comes from.
 //!
 //! Each setting is taken from the first place that has it: the command line, the environment, the settings file, the
 //! defaults. The places are:
@@ -6,11 +6,12 @@
 //! | setting | command line | environment | settings file | default |
 //! |---|---|---|---|---|
 //! | ledger | `--db` | `TRUST_LEDGER_DB` | `db.url` | `ledger.db` in the data folder |
-//! | key | `--key-env`, `--key-file`, `--no-key` | `TRUST_LEDGER_KEY_ENV`, `TRUST_LEDGER_KEY_FILE` | `db.cipher.key_env`, `db.cipher.key_file` | `db_key` in `$CREDENTIALS_DIRECTORY`, else `ledger.key` in the config folder |
+//! | key | `--key-env`, `--key-file`, `--key-sops`, `--key-command`, `--key-aws-secret`, `--no-key` | `TRUST_LEDGER_KEY_ENV` and so on | section `db.cipher` | `db_key` in `$CREDENTIALS_DIRECTORY`, else `ledger.key` in the config folder |
+//! | log-in to a server | `--credentials` | `TRUST_LEDGER_CREDENTIALS` | `db.credentials` | what the URL says |
 //!
-//! When one place names both a variable and a file, the variable is used. The settings file itself is `--settings`, else
-//! `TRUST_LEDGER_SETTINGS`, else `settings.toml` in the config folder if there is one. An empty variable counts as not
-//! set. Paths in the settings file are relative to its folder.
+//! When one place names several sources of the key, the first in the order above is used. The settings file itself is
+//! `--settings`, else `TRUST_LEDGER_SETTINGS`, else `settings.toml` in the config folder if there is one; its section `db` is
+//! [`strongroom::Settings`]'. An empty variable counts as not set. Paths in the settings file are relative to its folder.
 
 mod file;
 
@@ -19,41 +20,61 @@ use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 
 use directories::ProjectDirs;
+use strongroom::{Config, KeySource};
+use trust_ledger_registry::CACHE_KIB;
 
 use crate::cli::Global;
 use crate::failure::{Failure, Result};
 
 /// What the settings say.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug)]
 pub(crate) struct Settings {
-    /// Which ledger.
-    pub(crate) place: Place,
+    /// The database, its key included.
+    pub(crate) config: Config,
     /// Whether the ledger was named; a ledger that is not is created when it is first needed.
     pub(crate) is_named: bool,
     /// Where its key comes from.
     pub(crate) key: Key,
 }
 
-/// Which ledger.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) enum Place {
-    /// A file.
-    File(PathBuf),
-    /// In memory, gone with the process: for trying things out.
-    Memory,
-}
-
 /// Where the ledger's key comes from.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug)]
 pub(crate) enum Key {
-    /// This environment variable, which was named.
-    Variable(String),
-    /// This file, which was named or handed over by the service manager.
-    File(PathBuf),
+    /// From here, which was named or handed over by the service manager.
+    Named(KeySource),
     /// Nothing was said: the file in the config folder, which is made when a ledger is created.
     Default(PathBuf),
-    /// None: the ledger is a plain SQLite file.
+    /// None: the ledger is a plain SQLite file, or no file.
     None,
+}
+
+impl Key {
+    /// The source, if there is a key.
+    pub(crate) fn source(&self) -> Option<KeySource> {
+        match self {
+            Key::Named(source) => Some(source.clone()),
+            Key::Default(path) => Some(KeySource::file(path)),
+            Key::None => None,
+        }
+    }
+
+    /// The key's file, if the key is in one.
+    pub(crate) fn path(&self) -> Option<&Path> {
+        match self {
+            Key::Named(source) => source.path(),
+            Key::Default(path) => Some(path),
+            Key::None => None,
+        }
+    }
+
+    /// The source in words, such as `the environment variable APP_KEY`; a file by its path alone.
+    pub(crate) fn shown(&self) -> String {
+        match (self.path(), self.source()) {
+            (Some(path), _) => path.display().to_string(),
+            (None, Some(source)) => format!("the {source}"),
+            (None, None) => "nowhere".to_owned(),
+        }
+    }
 }
 
 impl Settings {
@@ -68,6 +89,11 @@ impl Settings {
         let folders = folders.as_ref().map(|folders| (folders.config_dir(), folders.data_local_dir()));
         resolve(global, &|name| env::var_os(name).filter(|value| !value.is_empty()), folders)
     }
+
+    /// The ledger's file; `None` when it is in memory or on a server.
+    pub(crate) fn path(&self) -> Option<&Path> {
+        self.config.path()
+    }
 }
 
 /// [`Settings::read`], with the environment and the user's config and data folders given.
@@ -79,77 +105,127 @@ fn resolve(
     let no_home = |option: &str| {
         Failure::usage(format!("there is no home folder for this user, so nothing is assumed; name it with {option}"))
     };
-    let text = |name: &str| match variable(name).map(OsString::into_string) {
-        None => Ok(None),
-        Some(Ok(text)) => Ok(Some(text)),
-        Some(Err(_)) => Err(Failure::usage(format!("the environment variable {name} is not UTF-8"))),
-    };
-
-    let file = match (&global.settings, variable("TRUST_LEDGER_SETTINGS"), folders) {
+    let wrong = |error: strongroom::Error| Failure::usage(error.to_string());
+    let read = match (&global.settings, variable("TRUST_LEDGER_SETTINGS"), folders) {
         (Some(path), _, _) => file::read(path)?,
         (None, Some(path), _) => file::read(Path::new(&path))?,
         (None, None, Some((config, _))) => file::read_if_there(&config.join("settings.toml"))?,
-        (None, None, None) => file::Contents::default(),
+        (None, None, None) => strongroom::Settings::new(),
     };
+    let in_environment = options(|place| place.variable, variable);
+    let on_command_line = options(|place| Some(place.option), &|option| global.value(option));
+    let read = read.options(in_environment).map_err(wrong)?.options(on_command_line).map_err(wrong)?;
 
-    let named = match &global.db {
-        Some(db) => Some(place(db).map_err(|reason| Failure::usage(format!("--db: {reason}")))?),
-        None => match text("TRUST_LEDGER_DB")? {
-            Some(db) => Some(place(&db).map_err(|reason| Failure::usage(format!("TRUST_LEDGER_DB: {reason}")))?),
-            None => file.place,
-        },
-    };
-    let is_named = named.is_some();
-    let place = match (named, folders) {
-        (Some(place), _) => place,
-        (None, Some((_, data))) => Place::File(data.join("ledger.db")),
-        (None, None) => return Err(no_home("--db")),
-    };
-
-    let on_command_line = match (&global.key_env, &global.key_file) {
-        _ if global.no_key => Some(Key::None),
-        (Some(name), _) => Some(Key::Variable(name.clone())),
-        (None, Some(path)) => Some(Key::File(path.clone())),
+    let is_named = read.names_database();
+    let handed_over = variable("CREDENTIALS_DIRECTORY").map(|folder| PathBuf::from(folder).join("db_key"));
+    let default_key = match (handed_over.filter(|path| path.exists()), folders) {
+        (Some(path), _) => Some(Key::Named(KeySource::file(path))),
+        (None, Some((config, _))) => Some(Key::Default(config.join("ledger.key"))),
         (None, None) => None,
     };
-    let in_environment = match (text("TRUST_LEDGER_KEY_ENV")?, variable("TRUST_LEDGER_KEY_FILE")) {
-        (Some(name), _) => Some(Key::Variable(name)),
-        (None, path) => path.map(|path| Key::File(path.into())),
+    let speaks_of_key = read.speaks_of_key();
+    let defaults = match folders {
+        Some((_, data)) => Config::sqlite(data.join("ledger.db")),
+        // What is named takes its place.
+        None if is_named => Config::memory(),
+        None => return Err(no_home("--db")),
     };
-    let handed_over = || {
-        let path = PathBuf::from(variable("CREDENTIALS_DIRECTORY")?).join("db_key");
-        path.exists().then_some(Key::File(path))
+    let config = read.over(defaults.cache_kib(CACHE_KIB)).map_err(wrong)?;
+    let key = match (config.path(), config.key_source(), default_key) {
+        (None, ..) => Key::None,
+        (_, Some(source), _) => Key::Named(source.clone()),
+        (_, None, _) if speaks_of_key => Key::None,
+        (_, None, Some(key)) => key,
+        (_, None, None) => return Err(no_home("--key-file or another source")),
     };
-    let key = match on_command_line.or(in_environment).or(file.key).or_else(handed_over) {
-        _ if place == Place::Memory => Key::None,
-        Some(key) => key,
-        None => Key::Default(folders.ok_or_else(|| no_home("--key-file or --key-env"))?.0.join("ledger.key")),
+    let config = match key.source() {
+        Some(source) => config.key(source),
+        None => config.without_key(),
     };
-    Ok(Settings { place, is_named, key })
+    Ok(Settings { config, is_named, key })
 }
 
-/// Reads a path or URL of a ledger.
-fn place(text: &str) -> Result<Place, String> {
-    // One letter is a Windows drive.
-    let scheme = text.split_once(':').filter(|(scheme, _)| {
+/// Where a setting can be given: an option, and the variable that stands in for it, if one does.
+struct Place {
+    option: &'static str,
+    variable: Option<&'static str>,
+    gives: Gives,
+}
+
+/// What is given there.
+enum Gives {
+    /// A path or URL.
+    Ledger,
+    /// That there is no key.
+    NoKey,
+    /// A source of the key: its kind, the setting that takes it, and the one that takes what stands behind a `#`.
+    Key(&'static str, &'static str, Option<&'static str>),
+    /// How to log in.
+    Credentials,
+}
+
+/// Sources of the key in their order of preference.
+#[rustfmt::skip]
+const PLACES: [Place; 8] = [
+    place("--db", "TRUST_LEDGER_DB", Gives::Ledger),
+    Place { option: "--no-key", variable: None, gives: Gives::NoKey },
+    place("--key-env", "TRUST_LEDGER_KEY_ENV", Gives::Key("env", "cipher.key_env", None)),
+    place("--key-file", "TRUST_LEDGER_KEY_FILE", Gives::Key("file", "cipher.key_file", None)),
+    place("--key-sops", "TRUST_LEDGER_KEY_SOPS", Gives::Key("sops", "cipher.sops_path", Some("cipher.sops_key"))),
+    place("--key-command", "TRUST_LEDGER_KEY_COMMAND", Gives::Key("command", "cipher.key_command", None)),
+    place("--key-aws-secret", "TRUST_LEDGER_KEY_AWS_SECRET", Gives::Key("aws-secret", "cipher.aws_secret", Some("cipher.aws_secret_field"))),
+    place("--credentials", "TRUST_LEDGER_CREDENTIALS", Gives::Credentials),
+];
+
+const fn place(option: &'static str, variable: &'static str, gives: Gives) -> Place {
+    Place { option, variable: Some(variable), gives }
+}
+
+/// What is given under these names, as settings of section `db`.
+fn options(
+    name: fn(&Place) -> Option<&'static str>,
+    value: &dyn Fn(&str) -> Option<OsString>,
+) -> Vec<(&'static str, OsString, &'static str)> {
+    let mut given = Vec::new();
+    let mut has_key = false;
+    for place in &PLACES {
+        let Some(name) = name(place) else { continue };
+        let Some(value) = value(name) else { continue };
+        match place.gives {
+            Gives::Ledger => given.push(("url", url(value), name)),
+            Gives::Credentials => given.push(("credentials", value, name)),
+            Gives::NoKey => given.push(("cipher.enabled", "false".into(), name)),
+            Gives::Key(kind, setting, part_setting) => {
+                // It holds whatever an earlier place says of the key; of several here, the first.
+                if !std::mem::replace(&mut has_key, true) {
+                    given.push(("cipher.enabled", "true".into(), name));
+                    given.push(("cipher.key_source", kind.into(), name));
+                }
+                match (part_setting, value.to_str().and_then(|value| value.rsplit_once('#'))) {
+                    (Some(part_setting), Some((whole, part))) => {
+                        given.push((setting, whole.into(), name));
+                        given.push((part_setting, part.into(), name));
+                    }
+                    _ => given.push((setting, value, name)),
+                }
+            }
+        }
+    }
+    given
+}
+
+/// The URL of a ledger: a bare path is a file's.
+fn url(ledger: OsString) -> OsString {
+    let scheme = ledger.to_str().and_then(|text| text.split_once(':')).filter(|(scheme, _)| {
+        // One letter is a Windows drive.
         scheme.len() > 1 && scheme.chars().all(|letter| letter.is_ascii_alphanumeric() || "+-.".contains(letter))
     });
-    match scheme {
-        None if text.is_empty() => Err("it is empty; expected a file or sqlite:FILE".to_owned()),
-        None => Ok(Place::File(text.into())),
-        Some(("sqlite", ":memory:")) => Ok(Place::Memory),
-        Some(("sqlite", rest)) => match rest.strip_prefix("//").unwrap_or(rest) {
-            "" => Err("sqlite: names no file; expected sqlite:FILE".to_owned()),
-            path => Ok(Place::File(path.into())),
-        },
-        // What follows the scheme may hold a password and is not shown.
-        Some(("postgres" | "postgresql", _)) => {
-            Err("PostgreSQL is not spoken by this version, which keeps the ledger in SQLite; name a file".to_owned())
-        }
-        Some((scheme, _)) => Err(format!(
-            "{scheme}: is not known; expected a file or sqlite:FILE (a file with a colon in its name: ./{scheme}:…)"
-        )),
+    if scheme.is_some() || ledger.is_empty() {
+        return ledger;
     }
+    let mut url = OsString::from("sqlite:");
+    url.push(ledger);
+    url
 }
 
 #[cfg(test)]

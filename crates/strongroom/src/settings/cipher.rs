@@ -16,6 +16,9 @@ pub(super) struct Cipher {
     pub(super) key_file: Option<Said<PathBuf>>,
     pub(super) sops_path: Option<Said<PathBuf>>,
     pub(super) sops_key: Option<Said<String>>,
+    pub(super) key_command: Option<Said<String>>,
+    pub(super) aws_secret: Option<Said<String>>,
+    pub(super) aws_secret_field: Option<Said<String>>,
 }
 
 /// A value, where it was said, and the how-manieth file or environment that was.
@@ -26,23 +29,26 @@ pub(super) struct Said<T> {
     pub(super) turn: usize,
 }
 
-/// A kind of key source.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+/// A kind of key source, in order of preference: of several that one place names, the first is used.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) enum Kind {
     Env,
     File,
     Sops,
+    Command,
+    AwsSecret,
 }
 
 impl Kind {
+    const ALL: [Kind; 5] = [Kind::Env, Kind::File, Kind::Sops, Kind::Command, Kind::AwsSecret];
+
+    /// What a value must be.
+    const EXPECTED: &str = "env, file, sops, command or aws-secret";
+
     pub(super) fn of(value: &Value) -> Result<Self, String> {
-        match value.text() {
-            Ok("env") => Ok(Kind::Env),
-            Ok("file") => Ok(Kind::File),
-            Ok("sops") => Ok(Kind::Sops),
-            Ok(_) => Err("expected env, file or sops".to_owned()),
-            Err(_) => Err(value.instead_of("env, file or sops")),
-        }
+        let Ok(name) = value.text() else { return Err(value.instead_of(Self::EXPECTED)) };
+        let named = Self::ALL.into_iter().find(|kind| kind.name() == name);
+        named.ok_or_else(|| format!("expected {}", Self::EXPECTED))
     }
 
     fn name(self) -> &'static str {
@@ -50,6 +56,19 @@ impl Kind {
             Kind::Env => "env",
             Kind::File => "file",
             Kind::Sops => "sops",
+            Kind::Command => "command",
+            Kind::AwsSecret => "aws-secret",
+        }
+    }
+
+    /// The key that a source of this kind cannot be without, and what it is.
+    fn needs(self) -> &'static str {
+        match self {
+            Kind::Env => "key_env, the variable's name",
+            Kind::File => "key_file, the file's path",
+            Kind::Sops => "sops_path, the file's path",
+            Kind::Command => "key_command, the command line",
+            Kind::AwsSecret => "aws_secret, the secret's name or ARN",
         }
     }
 }
@@ -103,19 +122,35 @@ impl Cipher {
                 None => Verdict::Unsaid,
             });
         };
-        match (kind, &self.key_env, &self.key_file) {
-            (Kind::Env, Some(name), _) => Ok(Verdict::Key(KeySource::env(&name.value))),
-            (Kind::File, _, Some(path)) => Ok(Verdict::Key(KeySource::file(&path.value))),
-            (Kind::Sops, ..) => {
-                Err(self.refused(kind, &named, "sops is not built into this version; expected env or file"))
-            }
-            (Kind::Env, None, _) => {
-                Err(self.refused(kind, &named, "it is env, and key_env, the variable's name, is missing"))
-            }
-            (Kind::File, _, None) => {
-                Err(self.refused(kind, &named, "it is file, and key_file, the file's path, is missing"))
+        match self.source(kind) {
+            Some(source) => Ok(Verdict::Key(source)),
+            None => {
+                Err(self.refused(kind, &named, &format!("it is {}, and {}, is missing", kind.name(), kind.needs())))
             }
         }
+    }
+
+    /// Whether a place of the key was said, or that there is none.
+    pub(super) fn speaks(&self) -> bool {
+        self.enabled.is_some() || self.key_source.is_some() || !self.named().is_empty()
+    }
+
+    /// The source of this kind, if what it needs was said.
+    fn source(&self, kind: Kind) -> Option<KeySource> {
+        fn value<T>(said: &Option<Said<T>>) -> Option<&T> {
+            said.as_ref().map(|said| &said.value)
+        }
+        Some(match kind {
+            Kind::Env => KeySource::env(value(&self.key_env)?),
+            Kind::File => KeySource::file(value(&self.key_file)?),
+            Kind::Sops => {
+                KeySource::sops(value(&self.sops_path)?, value(&self.sops_key).map_or("db_key", String::as_str))
+            }
+            Kind::Command => KeySource::command(value(&self.key_command)?),
+            Kind::AwsSecret => {
+                KeySource::aws_secret(value(&self.aws_secret)?, value(&self.aws_secret_field).map(String::as_str))
+            }
+        })
     }
 
     /// The kind of source that was said, outright or by naming one.
@@ -136,15 +171,8 @@ impl Cipher {
                 )),
             };
         }
-        let Some(last) = named.iter().max_by_key(|named| named.turn) else { return Ok(None) };
-        match named.iter().find(|named| named.turn == last.turn && named.kind != last.kind) {
-            None => Ok(Some(last.kind)),
-            Some(other) => Err(error(
-                last.key,
-                last.place,
-                format!("{} names a source of the key too ({}); say which with key_source", other.key, other.place),
-            )),
-        }
+        let Some(last) = named.iter().map(|named| named.turn).max() else { return Ok(None) };
+        Ok(named.iter().filter(|named| named.turn == last).map(|named| named.kind).min())
     }
 
     fn named(&self) -> Vec<Named<'_>> {
@@ -156,6 +184,9 @@ impl Cipher {
             named(Kind::File, "key_file", &self.key_file),
             named(Kind::Sops, "sops_path", &self.sops_path),
             named(Kind::Sops, "sops_key", &self.sops_key),
+            named(Kind::Command, "key_command", &self.key_command),
+            named(Kind::AwsSecret, "aws_secret", &self.aws_secret),
+            named(Kind::AwsSecret, "aws_secret_field", &self.aws_secret_field),
         ];
         all.into_iter().flatten().collect()
     }

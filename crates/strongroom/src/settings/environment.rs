@@ -53,16 +53,23 @@ pub(super) fn read(
             unknown.push(Unknown { name, reason });
             continue;
         };
-        let setting = format!("db.{}", key.path);
-        let place = Place::Variable(name);
-        let Ok(text) = value.into_string() else {
-            return Err(Error::config(setting, format!("{place}: its value is not UTF-8")));
-        };
-        let origin = Origin { place, folder: Path::new(""), turn };
-        (key.take)(layer, &Value::Untyped(text), &origin)
-            .map_err(|reason| Error::config(setting, format!("{}: {reason}", origin.place)))?;
+        take(layer, key.path, value, Place::Variable(name), turn)?;
     }
     Ok(unknown)
+}
+
+/// Takes down one setting, whose value is text that the key decides what to take for.
+pub(super) fn take(layer: &mut Layer, path: &str, value: OsString, place: Place, turn: usize) -> Result<()> {
+    let setting = format!("db.{path}");
+    let Some(key) = KEYS.iter().find(|key| key.path == path) else {
+        return Err(Error::config(shown(&setting), format!("{place}: there is no such setting")));
+    };
+    let Ok(text) = value.into_string() else {
+        return Err(Error::config(setting, format!("{place}: its value is not UTF-8")));
+    };
+    let origin = Origin { place, folder: Path::new(""), turn };
+    (key.take)(layer, &Value::Untyped(text), &origin)
+        .map_err(|reason| Error::config(setting, format!("{}: {reason}", origin.place)))
 }
 
 impl From<Unknown> for Error {

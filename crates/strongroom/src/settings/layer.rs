@@ -53,7 +53,7 @@ type Take = fn(&mut Layer, &Value, &Origin<'_>) -> Result<(), String>;
 /// The sections below `db`.
 pub(super) const SECTIONS: [&str; 3] = ["pool", "retry", "cipher"];
 
-pub(super) const KEYS: [Key; 21] = [
+pub(super) const KEYS: [Key; 24] = [
     key("url", |layer, value, origin| put(&mut layer.url, database(value, origin))),
     key("create", |layer, value, _| put(&mut layer.create, value.flag())),
     key("session_max_age_s", |layer, value, _| put(&mut layer.session_max_age, value.seconds())),
@@ -77,6 +77,15 @@ pub(super) const KEYS: [Key; 21] = [
     key("cipher.sops_key", |layer, value, origin| {
         put(&mut layer.cipher.sops_key, said(value.text().map(str::to_owned), origin))
     }),
+    key("cipher.key_command", |layer, value, origin| {
+        put(&mut layer.cipher.key_command, said(value.text().map(str::to_owned), origin))
+    }),
+    key("cipher.aws_secret", |layer, value, origin| {
+        put(&mut layer.cipher.aws_secret, said(value.text().map(str::to_owned), origin))
+    }),
+    key("cipher.aws_secret_field", |layer, value, origin| {
+        put(&mut layer.cipher.aws_secret_field, said(value.text().map(str::to_owned), origin))
+    }),
 ];
 
 impl Layer {
@@ -91,7 +100,7 @@ impl Layer {
                 return Err(Error::config(
                     "db.cipher.enabled",
                     format!(
-                        "{place}: it is true and nothing says where the key comes from; expected key_env or key_file beside it"
+                        "{place}: it is true and nothing says where the key comes from; expected key_env, key_file or another source beside it"
                     ),
                 ));
             }

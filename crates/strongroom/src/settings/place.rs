@@ -1,4 +1,4 @@
-//! Where something is said: a line and column of a file, or a variable.
+//! Where something is said: a line and column of a file, a variable, or an option.
 
 use std::fmt;
 use std::path::Path;
@@ -11,6 +11,8 @@ pub(super) enum Place {
     File { path: Arc<Path>, line: usize, column: usize },
     /// In an environment variable.
     Variable(String),
+    /// In an option that the program names.
+    Option(String),
 }
 
 impl Place {
@@ -30,6 +32,7 @@ impl fmt::Display for Place {
         match self {
             Place::File { path, line, column } => write!(f, "{}, line {line}, column {column}", path.display()),
             Place::Variable(name) => write!(f, "environment variable {name}"),
+            Place::Option(name) => f.write_str(name),
         }
     }
 }

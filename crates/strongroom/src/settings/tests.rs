@@ -6,7 +6,7 @@ use std::time::Duration;
 use super::*;
 
 /// Every key with a value in TOML, in YAML and in a variable, and the field it ends in.
-const EVERY_KEY: [(&str, &str, &str, &str, &str); 21] = [
+const EVERY_KEY: [(&str, &str, &str, &str, &str); 24] = [
     ("url", "\"sqlite::memory:\"", "'sqlite::memory:'", "sqlite::memory:", "url: Some(Memory)"),
     ("create", "false", "false", "false", "create: Some(false)"),
     ("session_max_age_s", "90", "90", "90", "session_max_age: Some(90s)"),
@@ -28,6 +28,9 @@ const EVERY_KEY: [(&str, &str, &str, &str, &str); 21] = [
     ("cipher.key_file", "'/run/key'", "/run/key", "/run/key", "key_file: Some(Said { value: \"/run/key\","),
     ("cipher.sops_path", "'/run/sops'", "\"/run/sops\"", "/run/sops", "sops_path: Some(Said { value: \"/run/sops\","),
     ("cipher.sops_key", "'a.b'", "a.b", "a.b", "sops_key: Some(Said { value: \"a.b\","),
+    ("cipher.key_command", "'pass a'", "pass a", "pass a", "key_command: Some(Said { value: \"pass a\","),
+    ("cipher.aws_secret", "'app/db'", "app/db", "app/db", "aws_secret: Some(Said { value: \"app/db\","),
+    ("cipher.aws_secret_field", "'k'", "k", "k", "aws_secret_field: Some(Said { value: \"k\","),
 ];
 
 struct Folder(tempfile::TempDir);
@@ -301,8 +304,8 @@ fn a_value_of_the_wrong_type_is_refused_with_its_place_and_without_its_content()
         ("pool.idle_timeout_s", "true", "expected a number of seconds, or false, found true"),
         ("pool.idle_timeout_s", "'canary'", "expected a number of seconds, or false, found a text"),
         ("pool.idle_timeout_s", "-1", "expected a number of seconds, found a negative number"),
-        ("cipher.key_source", "'canary'", "expected env, file or sops"),
-        ("cipher.key_source", "1", "expected env, file or sops, found a whole number"),
+        ("cipher.key_source", "'canary'", "expected env, file, sops, command or aws-secret"),
+        ("cipher.key_source", "1", "expected env, file, sops, command or aws-secret, found a whole number"),
         (
             "cipher.key_env",
             "\"x'canary'\"",
@@ -329,7 +332,7 @@ fn a_value_of_the_wrong_type_is_refused_with_its_place_and_without_its_content()
         ("POOL_MAX_SIZE", "1.5", "expected a whole number, found a number with a fraction"),
         ("RETRY_DELAY_S", "nan", "expected a number of seconds, found a text"),
         ("RETRY_DELAY_S", ".inf", "expected a number of seconds, found infinity"),
-        ("CIPHER_KEY_SOURCE", "canary", "expected env, file or sops"),
+        ("CIPHER_KEY_SOURCE", "canary", "expected env, file, sops, command or aws-secret"),
     ] {
         let refused = refused_variable(&format!("APP_DB_{name}"), value);
         assert!(refused.ends_with(&format!(": environment variable APP_DB_{name}: {reason}")), "{refused}");
@@ -471,23 +474,59 @@ fn the_key_source_follows_from_what_is_named() {
     assert_eq!(
         refused("enabled = true"),
         "db.cipher.enabled: a.toml, line 2, column 11: it is true and nothing says where the key comes from; expected \
-         key_env or key_file beside it"
+         key_env, key_file or another source beside it"
     );
     assert!(refused("key_source = 'env'").ends_with("it is env, and key_env, the variable's name, is missing"));
     assert!(
         refused("key_source = 'file'\nkey_env = 'K'")
             .ends_with("it is file, and key_file, the file's path, is missing")
     );
-    assert!(refused("key_env = 'K'\nkey_file = '/k'").ends_with("say which with key_source"));
-    for (cipher, key) in [
-        ("key_source = 'sops'\nsops_path = 'a'\nsops_key = 'b'", "key_source"),
-        ("sops_path = 'a'\nsops_key = 'b'", "sops_path"),
-        ("sops_key = 'b'", "sops_key"),
+    for (cipher, missing) in [
+        ("key_source = 'sops'\nsops_key = 'b'", "it is sops, and sops_path, the file's path, is missing"),
+        ("sops_key = 'b'", "it is sops, and sops_path, the file's path, is missing"),
+        ("key_source = 'command'", "it is command, and key_command, the command line, is missing"),
+        ("aws_secret_field = 'b'", "it is aws-secret, and aws_secret, the secret's name or ARN, is missing"),
     ] {
         let refused = refused(cipher);
-        assert!(refused.starts_with(&format!("db.cipher.{key}: a.toml, line 2, column ")), "{refused}");
-        assert!(refused.ends_with("sops is not built into this version; expected env or file"), "{refused}");
+        assert!(refused.ends_with(missing), "{refused}");
     }
+}
+
+/// Of several sources that one place names, the first in order is used: a source that is named and has nothing is an error
+/// when it is asked, and no other one is tried.
+#[test]
+fn of_several_sources_in_one_place_the_first_in_order_is_used() {
+    let folder = Folder::new();
+    let all = [
+        ("key_env = 'K'", "environment variable K"),
+        ("key_file = '/k'", "key file /k"),
+        ("sops_path = '/s.yaml'", "SOPS file /s.yaml, key db_key"),
+        ("key_command = 'pass db canary'", "command pass"),
+        ("aws_secret = 'app/db'\naws_secret_field = 'f'", "AWS secret app/db, field f"),
+    ];
+    for first in 0..all.len() {
+        let said: Vec<_> = all[first..].iter().rev().map(|(said, _)| *said).collect();
+        let cipher = format!("[db.cipher]\n{}", said.join("\n"));
+        let config = folder.read("a.toml", cipher).unwrap().over(Config::memory()).unwrap();
+        assert_eq!(config.key_source().unwrap().to_string(), all[first].1);
+    }
+}
+
+/// Options are one more place, which errors name as the program does.
+#[test]
+fn options_override_what_was_read_before() {
+    let folder = Folder::new();
+    let read = || folder.read("a.toml", "[db]\nurl = 'sqlite:a.db'\ncache_kib = 128").unwrap();
+    assert!(!Settings::new().names_database() && read().names_database() && !read().speaks_of_key());
+    let settings =
+        read().options([("url", "sqlite:b.db".into(), "--db"), ("cipher.key_file", "k".into(), "--key")]).unwrap();
+    assert!(settings.speaks_of_key());
+    let config = settings.config().unwrap();
+    assert_eq!((config.path(), config.key_source().unwrap().path()), (Some("b.db".as_ref()), Some("k".as_ref())));
+    assert_eq!(config.settings().cache_kib, 128);
+    let refused = |key: &str, value: &str| message(&read().options([(key, value.into(), "--db")]).unwrap_err());
+    assert_eq!(refused("urls", "x"), "db.urls: --db: there is no such setting");
+    assert!(refused("url", "x:canary").starts_with("db.url: --db: scheme x is not known"));
 }
 
 /// The same across places: the later one wins, and what it says is never without effect.

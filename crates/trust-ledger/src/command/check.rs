@@ -10,7 +10,7 @@ use crate::ledger;
 use crate::output::Output;
 use crate::output::escape::for_terminal;
 use crate::output::table::{Cell, Column, Table, Tone};
-use crate::settings::{Key, Place, Settings};
+use crate::settings::{Key, Settings};
 
 /// Check that the ledger can be opened, read and written
 #[derive(Args, Debug)]
@@ -104,13 +104,8 @@ fn wrapped(text: &str, width: usize) -> Vec<String> {
 }
 
 fn describe_settings(settings: &Settings) -> String {
-    let place = match &settings.place {
-        Place::File(path) => path.display().to_string(),
-        Place::Memory => "in memory".to_owned(),
-    };
     match &settings.key {
-        Key::Variable(name) => format!("{place}, key from the environment variable {name}"),
-        Key::File(path) | Key::Default(path) => format!("{place}, key from {}", path.display()),
-        Key::None => format!("{place}, no key"),
+        Key::None => format!("{}, no key", settings.config),
+        key => format!("{}, key from {}", settings.config, key.shown()),
     }
 }

@@ -88,7 +88,7 @@ async fn backup(settings: &Settings, output: &Output, file: &Path) -> Result<Exi
         output
             .text(&format!("the ledger is in {} ({megabytes:.1} MB), read back and sound\n", for_terminal(&shown)))?;
     }
-    if settings.key != Key::None {
+    if !matches!(settings.key, Key::None) {
         output.note("The key is not in the backup. To keep a copy: trust-ledger key export FILE");
     }
     Ok(Exit::Done)

@@ -8,7 +8,7 @@ use crate::failure::{Exit, Result};
 use crate::ledger::{self, Create};
 use crate::output::Output;
 use crate::output::escape::for_terminal;
-use crate::settings::{Key, Place, Settings};
+use crate::settings::{Key, Settings};
 
 /// Create the ledger, and its key unless one is named
 #[derive(Args, Debug)]
@@ -32,20 +32,14 @@ pub(crate) async fn run(global: &Global, output: &Output) -> Result<Exit> {
     let settings = Settings::read(global)?;
     let ledger = ledger::open(global, output, Create::Any).await?;
     ledger.registry.database().close().await?;
-    let path = match &settings.place {
-        Place::File(path) => Some(path.display().to_string()),
-        Place::Memory => None,
-    };
+    let path = settings.path().map(|path| path.display().to_string());
     if output.is_json() {
-        let key_file = match &settings.key {
-            Key::File(path) | Key::Default(path) => Some(path.display().to_string()),
-            Key::Variable(_) | Key::None => None,
-        };
+        let key_file = settings.key.path().map(|path| path.display().to_string());
         output.object(&Outcome {
             created: ledger.is_new,
             ledger: path,
             key_file,
-            encrypted: settings.key != Key::None,
+            encrypted: !matches!(settings.key, Key::None),
         })?;
     } else if let (false, Some(path)) = (ledger.is_new, path) {
         output.text(&format!("the ledger {} exists already and is as it was\n", for_terminal(&path)))?;

@@ -1,19 +1,17 @@
 //! `key`: the ledger's key.
 
-use std::env;
 use std::fs;
 use std::path::{Path, PathBuf};
 
 use clap::{Args, Subcommand};
 use serde::Serialize;
-use zeroize::Zeroizing;
 
 use crate::cli::Global;
 use crate::failure::{Exit, Failure, Result};
 use crate::ledger;
 use crate::output::Output;
 use crate::output::escape::for_terminal;
-use crate::settings::{Key, Settings};
+use crate::settings::Settings;
 
 /// Copy the ledger's key
 #[derive(Args, Debug)]
@@ -50,19 +48,10 @@ pub(crate) async fn run(global: &Global, output: &Output, arguments: &Arguments)
     if fs::symlink_metadata(file).is_ok() {
         return Err(exists(file));
     }
-    let key = match &settings.key {
-        Key::None => return Err(Failure::usage("this ledger has no key")),
-        Key::Variable(name) => match env::var_os(name) {
-            Some(key) => Zeroizing::new(key.into_encoded_bytes()),
-            None => return Err(Failure::failed(format!("the environment variable {name} is not set"))),
-        },
-        Key::File(path) | Key::Default(path) => Zeroizing::new(fs::read(path).map_err(|error| {
-            Failure::failed(format!("the key file {} cannot be read", path.display())).caused_by(error)
-        })?),
-    };
+    let Some(source) = settings.key.source() else { return Err(Failure::usage("this ledger has no key")) };
     // A copy of a key that does not fit would be found out too late.
     ledger::connect(&settings, false).await?.close().await?;
-    if !ledger::write_key(file, &key)? {
+    if !ledger::write_key(file, source.secret().await?.expose())? {
         return Err(exists(file));
     }
     let shown = file.display().to_string();

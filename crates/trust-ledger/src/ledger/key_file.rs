@@ -14,13 +14,13 @@ pub(crate) fn random_key() -> Result<Zeroizing<Vec<u8>>> {
     let mut bytes = Zeroizing::new([0; 32]);
     getrandom::fill(bytes.as_mut())
         .map_err(|error| Failure::failed("the system gives no random numbers").caused_by(error))?;
-    let mut key = Zeroizing::new(Vec::with_capacity(68));
+    let mut key = Zeroizing::new(Vec::with_capacity(67));
     key.extend_from_slice(b"x'");
     for byte in bytes.iter() {
         let digit = |digit: u8| b"0123456789abcdef"[usize::from(digit)];
         key.extend_from_slice(&[digit(byte >> 4), digit(byte & 15)]);
     }
-    key.extend_from_slice(b"'\n");
+    key.extend_from_slice(b"'");
     Ok(key)
 }
 
@@ -38,7 +38,8 @@ pub(crate) fn write_key(path: &Path, key: &[u8]) -> Result<bool> {
         _ => Path::new("."),
     };
     let mut file = tempfile::Builder::new().prefix(".trust-ledger-key-").tempfile_in(folder).map_err(failed)?;
-    file.write_all(key).map_err(failed)?;
+    // One final newline is not part of the key.
+    file.write_all(key).and_then(|()| file.write_all(b"\n")).map_err(failed)?;
     file.as_file().sync_all().map_err(failed)?;
     match file.persist_noclobber(path) {
         Ok(_) => {}
@@ -91,8 +92,8 @@ mod tests {
     fn a_random_key_is_raw_and_never_the_same() {
         let (a, b) = (random_key().unwrap(), random_key().unwrap());
         assert_ne!(a, b);
-        assert_eq!(a.len(), 68);
-        assert!(a.starts_with(b"x'") && a.ends_with(b"'\n"));
+        assert_eq!(a.len(), 67);
+        assert!(a.starts_with(b"x'") && a.ends_with(b"'"));
         assert!(a[2..66].iter().all(u8::is_ascii_hexdigit));
     }
 
@@ -104,7 +105,7 @@ mod tests {
         let path = folder.path().join("a.key");
         assert!(write_key(&path, b"first").unwrap());
         assert!(!write_key(&path, b"second").unwrap());
-        assert_eq!(fs::read(&path).unwrap(), b"first");
+        assert_eq!(fs::read(&path).unwrap(), b"first\n");
         assert_eq!(fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o600);
         assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 1, "nothing else is left behind");
     }

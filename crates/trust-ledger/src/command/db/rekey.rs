@@ -49,33 +49,47 @@ pub(crate) struct EncryptArguments {
 #[derive(Args, Debug)]
 struct NewKeyArguments {
     /// File with the new key; a random one is put there when there is no such file
-    #[arg(long, value_name = "FILE", conflicts_with = "new_key_env")]
+    #[arg(long, value_name = "FILE", group = "new_key")]
     new_key_file: Option<PathBuf>,
 
     /// Environment variable with the new key
-    #[arg(long, value_name = "NAME")]
+    #[arg(long, value_name = "NAME", group = "new_key")]
     new_key_env: Option<String>,
+
+    /// SOPS file that holds the new key, under this name or db_key
+    #[arg(long, value_name = "FILE[#NAME]", group = "new_key")]
+    new_key_sops: Option<String>,
+
+    /// Command that prints the new key
+    #[arg(long, value_name = "CMD", group = "new_key")]
+    new_key_command: Option<String>,
+
+    /// AWS secret that is the new key, or holds it in this field
+    #[arg(long, value_name = "ID[#FIELD]", group = "new_key")]
+    new_key_aws_secret: Option<String>,
 }
 
 #[derive(Serialize)]
 struct Outcome {
     key_file: Option<String>,
     key_env: Option<String>,
+    /// The key's source in words, also when it is none of the two.
+    key_source: String,
     /// Where the old key's file was put.
     old_key_file: Option<String>,
 }
 
 pub(crate) async fn rekey(settings: &Settings, output: &Output, arguments: &RekeyArguments) -> Result<Exit> {
-    if settings.key == Key::None {
+    if matches!(settings.key, Key::None) {
         return Err(Failure::usage("this ledger has no key yet; `trust-ledger db encrypt` gives it one"));
     }
     let database = ledger::open_existing(settings).await?;
-    let outcome = match (&arguments.new_key.named()?, &settings.key) {
+    let outcome = match (&arguments.new_key.named()?, settings.key.path()) {
         (Some(new_key), _) => {
             database.rekey(new_key.source()?, shown_by(output.progress_of_pages("rekey"))).await?;
             new_key.outcome()
         }
-        (None, Key::File(path) | Key::Default(path)) => {
+        (None, Some(path)) => {
             let (new, old) = (ledger::new_key_file(path), old_key_file(path)?);
             if !ledger::write_key(&new, &ledger::random_key()?)? {
                 return Err(Failure::failed(format!(
@@ -92,19 +106,14 @@ pub(crate) async fn rekey(settings: &Settings, output: &Output, arguments: &Reke
                 return Err(error.into());
             }
             swap(path, &new, &old)?;
-            Outcome {
-                key_file: Some(path.display().to_string()),
-                key_env: None,
-                old_key_file: Some(old.display().to_string()),
-            }
+            Outcome { old_key_file: Some(old.display().to_string()), ..NewKey::File(path.to_owned()).outcome() }
         }
-        (None, Key::Variable(name)) => {
+        (None, None) => {
             return Err(Failure::usage(format!(
-                "the key comes from the environment variable {name}, which cannot be set from here; say --new-key-file or \
-                 --new-key-env"
+                "the key comes from {}, which cannot be set from here; say --new-key-file or another source",
+                settings.key.shown()
             )));
         }
-        (None, Key::None) => unreachable!("refused above"),
     };
     database.close().await?;
     tell(output, "the ledger has its new key", &outcome)
@@ -116,17 +125,17 @@ pub(crate) async fn encrypt(
     output: &Output,
     arguments: &EncryptArguments,
 ) -> Result<Exit> {
-    if settings.key != Key::None {
+    if !matches!(settings.key, Key::None) {
         return Err(Failure::usage("say --no-key: only a plain ledger can be encrypted; see `trust-ledger db rekey`"));
     }
     let new_key = match arguments.new_key.named()? {
         Some(new_key) => new_key,
         None => {
             let with_key = Settings::read(&Global { no_key: false, ..global.clone() })?;
-            match with_key.key {
-                Key::Default(path) | Key::File(path) => NewKey::File(path),
-                Key::Variable(name) => NewKey::Variable(name),
-                Key::None => return Err(Failure::usage("a ledger in memory has no file to encrypt")),
+            match (with_key.key.path(), with_key.key.source()) {
+                (Some(path), _) => NewKey::File(path.to_owned()),
+                (None, Some(source)) => NewKey::Named(source),
+                (None, None) => return Err(Failure::usage("only a ledger in a file can be encrypted")),
             }
         }
     };
@@ -140,17 +149,35 @@ pub(crate) async fn encrypt(
 
 /// Where the new key comes from.
 enum NewKey {
+    /// In this file, which is made when it is not there.
     File(PathBuf),
+    /// The environment variable of this name.
     Variable(String),
+    Named(KeySource),
 }
 
 impl NewKeyArguments {
     fn named(&self) -> Result<Option<NewKey>> {
-        Ok(match (&self.new_key_file, &self.new_key_env) {
-            (Some(path), _) => Some(NewKey::File(std::path::absolute(path)?)),
-            (None, Some(name)) => Some(NewKey::Variable(name.clone())),
-            (None, None) => None,
-        })
+        if let Some(path) = &self.new_key_file {
+            return Ok(Some(NewKey::File(std::path::absolute(path)?)));
+        }
+        if let Some(name) = &self.new_key_env {
+            return Ok(Some(NewKey::Variable(name.clone())));
+        }
+        let source = if let Some(sops) = &self.new_key_sops {
+            let (path, name) = sops.rsplit_once('#').unwrap_or((sops, "db_key"));
+            KeySource::sops(std::path::absolute(path)?, name)
+        } else if let Some(line) = &self.new_key_command {
+            KeySource::command(line)
+        } else if let Some(secret) = &self.new_key_aws_secret {
+            match secret.rsplit_once('#') {
+                Some((id, field)) => KeySource::aws_secret(id, Some(field)),
+                None => KeySource::aws_secret(secret, None),
+            }
+        } else {
+            return Ok(None);
+        };
+        Ok(Some(NewKey::Named(source)))
     }
 }
 
@@ -159,6 +186,7 @@ impl NewKey {
     fn source(&self) -> Result<KeySource> {
         Ok(match self {
             NewKey::Variable(name) => KeySource::env(name),
+            NewKey::Named(source) => source.clone(),
             NewKey::File(path) => {
                 if !path.try_exists()? {
                     ledger::make_key_file(path)?;
@@ -169,11 +197,12 @@ impl NewKey {
     }
 
     fn outcome(&self) -> Outcome {
-        let (key_file, key_env) = match self {
-            NewKey::File(path) => (Some(path.display().to_string()), None),
-            NewKey::Variable(name) => (None, Some(name.clone())),
+        let (key_file, key_env, key_source) = match self {
+            NewKey::File(path) => (Some(path.display().to_string()), None, KeySource::file(path).to_string()),
+            NewKey::Variable(name) => (None, Some(name.clone()), KeySource::env(name).to_string()),
+            NewKey::Named(source) => (None, None, source.to_string()),
         };
-        Outcome { key_file, key_env, old_key_file: None }
+        Outcome { key_file, key_env, key_source, old_key_file: None }
     }
 }
 
@@ -207,8 +236,8 @@ fn tell(output: &Output, done: &str, outcome: &Outcome) -> Result<Exit> {
     if let Some(path) = &outcome.key_file {
         text.push_str(&format!("the key is in     {}\n", for_terminal(path)));
     }
-    if let Some(name) = &outcome.key_env {
-        text.push_str(&format!("the key is in the environment variable {}\n", for_terminal(name)));
+    if outcome.key_file.is_none() {
+        text.push_str(&format!("the key is in the {}\n", for_terminal(&outcome.key_source)));
     }
     if let Some(path) = &outcome.old_key_file {
         text.push_str(&format!("the old key is in {}; older backups need it\n", for_terminal(path)));

@@ -1,0 +1,84 @@
+//! Memory that held a secret is zeroed before it is given back.
+//!
+//! The allocator of this program looks into every block that is freed (or moved, which frees it) for the secret.
+
+use std::alloc::{GlobalAlloc, Layout, System};
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use strongroom::{Cached, Config, CredentialProvider, KeySource, Login, Password, params};
+
+use crate::{HALVES, secret, secret_in_place, sources};
+
+struct Watching;
+
+static FOUND: AtomicUsize = AtomicUsize::new(0);
+
+fn look(block: *const u8, len: usize) {
+    // SAFETY: the block is allocated, `len` bytes long, and all of it was written: with zeros at least.
+    let block = unsafe { std::slice::from_raw_parts(block, len) };
+    let secret = || HALVES.iter().copied().flatten();
+    let len = secret().count();
+    // No text of the secret is made here: that would be one more block, or constant, to be found.
+    let holds = |window: &&[u8]| window.iter().eq(secret());
+    let first = HALVES[0][0];
+    let found = block.windows(len).filter(|window| window[0] == first).filter(holds).count();
+    FOUND.fetch_add(found, Ordering::Relaxed);
+}
+
+// SAFETY: every block is the system allocator's, asked for and given back with the layout that was asked for.
+unsafe impl GlobalAlloc for Watching {
+    unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
+        // SAFETY: the caller's promises are passed on. Zeroed, so that `look` never reads what was not written.
+        unsafe { System.alloc_zeroed(layout) }
+    }
+
+    unsafe fn dealloc(&self, block: *mut u8, layout: Layout) {
+        look(block, layout.size());
+        // SAFETY: the caller's promises are passed on.
+        unsafe { System.dealloc(block, layout) }
+    }
+}
+
+#[global_allocator]
+static ALLOCATOR: Watching = Watching;
+
+/// The secret was in so many blocks that were freed since this was asked last.
+fn found() -> usize {
+    FOUND.swap(0, Ordering::Relaxed)
+}
+
+/// Each kind of source gives its secret, as a key and as a password, and leaves nothing of it behind.
+pub(crate) async fn is_zeroed() {
+    found();
+    drop(secret());
+    assert_eq!(found(), 1, "this test finds what is not zeroed");
+
+    for (name, source) in sources() {
+        let secret = source.secret().await.unwrap();
+        assert_eq!(secret.expose(), secret_in_place(), "{name}");
+        drop(secret.clone());
+        drop(secret);
+        assert_eq!(found(), 0, "{name}: the secret");
+        drop(source);
+        assert_eq!(found(), 0, "{name}: the source");
+    }
+    for (name, source) in sources() {
+        let login = Login::new("db.test", 5432, Some("app".into()));
+        let credentials = Cached::new(Password::from_source(source));
+        drop(credentials.credential(&login).await.unwrap());
+        drop(credentials.credential(&login).await.unwrap());
+        drop(credentials);
+        assert_eq!(found(), 0, "{name}: as a password");
+    }
+    let folder = tempfile::tempdir().unwrap();
+    for (name, source) in sources() {
+        let path = folder.path().join(format!("{name}.db"));
+        let db = Config::sqlite(&path).key(source.clone()).connect().await.unwrap();
+        db.execute("CREATE TABLE t (id INTEGER)", params![]).await.unwrap();
+        db.rekey(source.clone(), drop).await.unwrap();
+        let wrong = Config::sqlite(&path).key(KeySource::literal("wrong")).connect().await.unwrap_err();
+        db.close().await.unwrap();
+        drop((db, wrong));
+        assert_eq!(found(), 0, "{name}: as a file's key");
+    }
+}

@@ -90,3 +90,70 @@ pub(crate) async fn run(who: &(dyn fmt::Display + Sync), line: &str) -> Result<Z
     }
     Ok(output)
 }
+
+#[cfg(all(test, unix))]
+mod tests {
+    use std::path::Path;
+
+    use super::*;
+    use crate::KeySource;
+
+    async fn refused(line: &str) -> String {
+        KeySource::command(line).secret().await.unwrap_err().to_string()
+    }
+
+    #[tokio::test]
+    async fn what_a_command_prints_is_the_secret_without_one_final_newline() {
+        for (line, expected) in [
+            ("printf secret", "secret"),
+            ("echo 'two words'", "two words"),
+            ("sh -c 'echo noise >&2; echo \"a secret\"'", "a secret"),
+        ] {
+            assert_eq!(KeySource::command(line).secret().await.unwrap().expose(), expected.as_bytes());
+        }
+    }
+
+    #[tokio::test]
+    async fn a_command_that_fails_or_prints_something_else_is_refused() {
+        assert_eq!(
+            refused("sh -c 'echo canary; exit 3'").await,
+            "command sh: failed (exit status: 3); what it said is on standard error"
+        );
+        assert_eq!(
+            refused("printf 'canary\nuser: app\n'").await,
+            "command printf: printed 2 lines; expected one, which is the secret"
+        );
+        assert_eq!(refused("true").await, "command true: printed nothing; expected the secret");
+        assert_eq!(refused("  ").await, "command : is empty; expected a program and its arguments");
+        assert_eq!(refused("echo 'canary").await, "command echo: has a quote that is not closed");
+        assert!(refused("/nowhere/pass show").await.starts_with("command /nowhere/pass: cannot be started ("));
+    }
+
+    #[tokio::test]
+    async fn a_command_that_prints_without_end_is_stopped() {
+        assert!(refused("yes").await.starts_with("command yes: "));
+    }
+
+    /// The command says its process id and goes on; when nobody waits any more, there is no such process.
+    #[tokio::test]
+    async fn a_command_that_nobody_waits_for_is_killed() {
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("pid");
+        let source = KeySource::command(format!("sh -c 'echo $$ > {}; exec sleep 600'", file.display()));
+        let waited = tokio::time::timeout(Duration::from_secs(2), source.secret()).await;
+        assert!(waited.is_err(), "{waited:?}");
+        let pid = std::fs::read_to_string(&file).unwrap().trim().to_owned();
+        let is_running = || {
+            // A killed process that nobody has waited for yet is a zombie.
+            let status = std::fs::read_to_string(Path::new("/proc").join(&pid).join("stat")).unwrap_or_default();
+            !status.is_empty() && !status.contains(") Z ")
+        };
+        for _ in 0..200 {
+            if !is_running() {
+                return;
+            }
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+        panic!("process {pid} still runs");
+    }
+}

@@ -75,6 +75,7 @@ mod key;
 mod link;
 mod migration;
 pub mod pool;
+mod postgres;
 mod random;
 mod row;
 mod secret;

@@ -1,0 +1,3 @@
+//! Each server starts, answers and is gone afterwards.
+
+mod postgres;

@@ -60,7 +60,6 @@ impl Address {
         match self {
             Address::Tcp(address) => {
                 let stream = TcpStream::connect(address).await?;
-                stream.set_nodelay(true)?;
                 set_options(&stream, settings)?;
                 Ok(Box::new(stream))
             }
@@ -72,7 +71,8 @@ impl Address {
     }
 }
 
-fn set_options(stream: &TcpStream, settings: &Settings) -> io::Result<()> {
+pub(super) fn set_options(stream: &TcpStream, settings: &Settings) -> io::Result<()> {
+    stream.set_nodelay(true)?;
     let socket = SockRef::from(stream);
     if let Some(keepalive) = settings.keepalive {
         let options = TcpKeepalive::new().with_time(keepalive.idle).with_interval(keepalive.interval);

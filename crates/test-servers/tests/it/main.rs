@@ -1,3 +1,4 @@
 //! Each server starts, answers and is gone afterwards.
 
 mod postgres;
+mod proxy;

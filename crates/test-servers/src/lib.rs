@@ -30,5 +30,5 @@ mod postgres;
 mod proxy;
 
 pub use certificates::{Ca, Identity};
-pub use postgres::{Postgres, Session, Setup, TestDatabase};
+pub use postgres::{IamKeys, Postgres, Session, Setup, TestDatabase};
 pub use proxy::{Fault, FaultProxy};

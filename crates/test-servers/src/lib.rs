@@ -1,13 +1,16 @@
 //! Throwaway servers for tests: real ones, started by the test that needs them and gone when it ends.
 //!
 //! ```no_run
-//! use test_servers::{Ca, Postgres, needs};
+//! use test_servers::{Ca, Fault, FaultProxy, Postgres, needs};
 //!
 //! if !needs::postgres() {
 //!     return; // "skipped: needs …" was printed
 //! }
 //! let ca = Ca::new();
 //! let server = Postgres::scram("app", "secret").tls(&ca.server()).setting("max_connections", "20").start();
+//! let proxy = FaultProxy::in_front_of(server.address());
+//! let url = server.url_at(proxy.address(), "app");
+//! proxy.set(Fault::Blackhole);
 //! ```
 //!
 //! Start from [`Postgres`]: [`Postgres::shared`] when a test needs no more than a database, one of its constructors
@@ -24,6 +27,8 @@ mod certificates;
 mod guard;
 pub mod needs;
 mod postgres;
+mod proxy;
 
 pub use certificates::{Ca, Identity};
-pub use postgres::{Postgres, Session, Setup, TestDatabase};
+pub use postgres::{IamKeys, Postgres, Session, Setup, TestDatabase};
+pub use proxy::{Fault, FaultProxy};

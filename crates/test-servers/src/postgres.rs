@@ -11,6 +11,7 @@ use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError};
 
 pub use database::TestDatabase;
 use setup::Access;
+pub use iam::IamKeys;
 pub use setup::Setup;
 
 use crate::account;

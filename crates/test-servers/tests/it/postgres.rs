@@ -1,19 +1,8 @@
 use std::path::Path;
-use std::process::{Command, Output};
 
 use test_servers::{Ca, Postgres, needs};
 
-/// `psql` as a client like any other.
-fn psql(url: &str, more: &[(&str, &str)], sql: &str) -> Output {
-    let mut command = Command::new("psql");
-    command.args(["-X", "-A", "-t", "-d", url, "-c", sql]).envs(more.iter().copied()).output().unwrap()
-}
-
-fn answer(url: &str, more: &[(&str, &str)], sql: &str) -> Result<String, String> {
-    let output = psql(url, more, sql);
-    let text = |bytes: Vec<u8>| String::from_utf8(bytes).unwrap().trim().to_owned();
-    if output.status.success() { Ok(text(output.stdout)) } else { Err(text(output.stderr)) }
-}
+use crate::client::answer;
 
 #[test]
 fn a_plain_server_answers_and_leaves_nothing_behind() {

@@ -76,7 +76,7 @@ impl Settings {
         match &self.target {
             Target::File(path) => path.display().to_string(),
             Target::Memory => ":memory:".to_owned(),
-            Target::Server(settings) => settings.name(),
+            Target::Server(settings) => settings.shown(),
         }
     }
 }
@@ -339,8 +339,12 @@ impl Config {
 /// What a URL, or libpq's text of keys and values, names, or why it names nothing. The text after the scheme may hold a
 /// password and is not shown.
 pub(crate) fn target(url: &str) -> Result<Target, String> {
-    if postgres::Settings::recognises(url) {
-        return postgres::Settings::from_url(url).map(|settings| Target::Server(Box::new(settings)));
+    if names_a_server(url) {
+        return match postgres::Settings::from_text(url) {
+            Ok(settings) => Ok(Target::Server(Box::new(settings))),
+            Err(Error::Config { reason, .. }) => Err(reason),
+            Err(other) => Err(other.to_string()),
+        };
     }
     let (scheme, rest) = url.split_once(':').unwrap_or(("", url));
     match (scheme, rest) {
@@ -355,6 +359,14 @@ pub(crate) fn target(url: &str) -> Result<Target, String> {
         ("", _) => Err(format!("it has no scheme; expected {EXPECTED}")),
         (scheme, _) => Err(format!("scheme {scheme} is not known; expected {EXPECTED}")),
     }
+}
+
+/// Whether this is a server's URL, or libpq's text of keys and values: one that begins with a key.
+fn names_a_server(text: &str) -> bool {
+    let is_key = |key: &str| key.trim().bytes().all(|letter| letter.is_ascii_lowercase() || letter == b'_');
+    text.starts_with("postgres:")
+        || text.starts_with("postgresql:")
+        || text.split_once('=').is_some_and(|(key, _)| is_key(key))
 }
 
 const EXPECTED: &str = "sqlite:PATH, sqlite::memory: or postgres://HOST/DATABASE";

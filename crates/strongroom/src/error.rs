@@ -19,12 +19,15 @@ pub type Cause = Arc<dyn std::error::Error + Send + Sync>;
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub enum Error {
-    /// The database cannot be reached: no such file, no right to it, moved away while open.
+    /// The database cannot be reached: no such file, no right to it, moved away while open; a server that does not answer,
+    /// cannot prove who it is, or lets nobody in.
     Connection {
-        /// The database as the settings name it.
+        /// The database as the settings name it, without user and password.
         database: String,
         /// What was seen, and what to do.
         reason: String,
+        /// Whether another attempt may succeed: the server is out of reach, starting up, or full.
+        passing: bool,
         /// The cause.
         source: Option<Cause>,
     },
@@ -358,16 +361,17 @@ impl Error {
         Error::Credential { from: from.to_string(), reason: reason.into(), passing: false, source: None }
     }
 
-    /// Marks a [`Credential`](Self::Credential) error as one that may pass when the source is asked again.
+    /// Marks a [`Credential`](Self::Credential) or [`Connection`](Self::Connection) error as one that may pass: the same may
+    /// succeed when it is tried again.
     pub fn passing(mut self) -> Self {
-        if let Error::Credential { passing, .. } = &mut self {
+        if let Error::Credential { passing, .. } | Error::Connection { passing, .. } = &mut self {
             *passing = true;
         }
         self
     }
 
     pub(crate) fn is_passing(&self) -> bool {
-        matches!(self, Error::Credential { passing: true, .. })
+        matches!(self, Error::Credential { passing: true, .. } | Error::Connection { passing: true, .. })
     }
 
     /// Gives an error that has room for it its cause.
@@ -411,6 +415,11 @@ impl Error {
     /// A failed statement without a code or cause of the engine's.
     pub(crate) fn query(kind: QueryErrorKind, message: impl Into<String>) -> Self {
         Error::Query { kind, code: None, message: message.into(), source: None }
+    }
+
+    /// A database that cannot be reached. `database` names it without user and password.
+    pub(crate) fn connection(database: impl Into<String>, reason: impl Into<String>) -> Self {
+        Error::Connection { database: database.into(), reason: reason.into(), passing: false, source: None }
     }
 
     pub(crate) fn config(setting: impl Into<String>, reason: impl Into<String>) -> Self {

@@ -15,6 +15,8 @@ mod session;
 mod settings;
 mod sql;
 mod statement;
+mod tls;
+mod url;
 mod value;
 mod work;
 
@@ -34,7 +36,7 @@ use crate::stats::{Counters, Stats};
 use crate::stream::Rows;
 use crate::value::Params;
 
-use self::connection::Tenure;
+use self::connection::{Access, Tenure};
 use self::connector::{Connector, Lease, refused};
 use self::dial::Dialer;
 pub use self::failure::ServerError;
@@ -49,10 +51,6 @@ use self::work::Work;
 pub(crate) const TABLE_EXISTS: &str = "SELECT 1 FROM pg_catalog.pg_class \
      WHERE relkind IN ('r', 'p', 'v', 'm', 'f') AND lower(relname) = lower($1) AND pg_catalog.pg_table_is_visible(oid)";
 
-/// How transactions begin. With less than REPEATABLE READ, code that was tested on SQLite would lose updates.
-const BEGIN_WRITE: &str = "BEGIN ISOLATION LEVEL REPEATABLE READ";
-const BEGIN_READ: &str = "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY";
-
 /// An open database on a server.
 pub(crate) struct Postgres {
     pool: Pool<Connector>,
@@ -65,8 +63,7 @@ impl Postgres {
     pub(crate) async fn open(server: &Settings, settings: &config::Settings) -> Result<Self> {
         let connector = Connector {
             dialer: Dialer::new(server)?,
-            server: server.name().into(),
-            keeps_statements: server.statement_cache,
+            server: server.shown().into(),
         };
         let pool = Pool::new(connector, settings.pool.clone());
         pool.open_at_least(settings.pool.min_size.max(1)).await.map_err(refused)?;
@@ -127,7 +124,7 @@ impl Postgres {
         if reads_only {
             lease = self
                 .work(lease_watch(&lease), deadline, async move {
-                    lease.begin(BEGIN_READ);
+                    lease.begin(Access::Read);
                     // BEGIN alone takes no snapshot: the first read does.
                     let begun = lease.control("SELECT 1").await;
                     match begun {
@@ -137,7 +134,7 @@ impl Postgres {
                 })
                 .await?;
         } else {
-            lease.begin(BEGIN_WRITE);
+            lease.begin(Access::Write);
         }
         let kind = if reads_only { Kind::Reads } else { Kind::Writes };
         Ok(session::open(lease, kind, Some((deadline, max_age)), max_age, location, Arc::clone(&self.counters)))
@@ -258,7 +255,7 @@ impl connection::Connection {
         {
             return self.run_alone(step, want, tenure).await.map(|answer| vec![answer]);
         }
-        self.begin(BEGIN_WRITE);
+        self.begin(Access::Write);
         let outcome = match self.run(steps, want, tenure).await {
             Ok(_) if self.watch().is_stopping() => Err(crate::Error::Cancelled),
             outcome => outcome,

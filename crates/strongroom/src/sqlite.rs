@@ -565,7 +565,7 @@ pub(crate) async fn connect_one(settings: &Settings) -> Result<SessionLink> {
 
 /// The error for a thread that the system does not give.
 fn no_thread(database: String, error: std::io::Error) -> Error {
-    Error::Connection { database, reason: "no thread could be started".into(), source: Some(Arc::new(error)) }
+    Error::connection(database, "no thread could be started").caused_by(error)
 }
 
 /// Derives the file's key, and opens the writer. Blocks; runs on the writer's thread.
@@ -622,11 +622,7 @@ fn new_salt(path: &Path) -> Result<[u8; cipher::SALT_LEN]> {
 }
 
 fn cryptography_failed(path: &Path, error: openssl::error::ErrorStack) -> Error {
-    Error::Connection {
-        database: path.display().to_string(),
-        reason: "the cryptography library failed".into(),
-        source: Some(Arc::new(error)),
-    }
+    Error::connection(path.display().to_string(), "the cryptography library failed").caused_by(error)
 }
 
 /// The version of SQLCipher that is built in, such as `4.19.0 community`.

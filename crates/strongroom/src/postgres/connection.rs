@@ -5,7 +5,7 @@ use std::sync::Arc;
 use futures_util::future::join;
 use tokio_postgres::Client;
 
-use super::dial::Dialed;
+use super::dial::{Dialed, Facts, Wire};
 use super::failure::{is_cancelled, is_stale_statement, translate};
 use super::sql::{self, Class};
 use super::statement::{Prepared, Statements};
@@ -15,11 +15,20 @@ use crate::batch::Step;
 use crate::error::{Error, QueryErrorKind, Result};
 use crate::value::Params;
 
+/// How transactions begin. With less than REPEATABLE READ, code that was tested on SQLite would lose updates.
+const BEGIN_WRITE: &str = "BEGIN ISOLATION LEVEL REPEATABLE READ";
+const BEGIN_READ: &str = "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY";
+
 /// A connection that is logged in.
 pub(crate) struct Connection {
     pub(super) client: Client,
-    /// Moves the bytes; ends when the client is dropped and all is answered.
-    task: tokio::task::JoinHandle<()>,
+    /// Dropped, it closes the connection: what is under way is not waited for.
+    _wire: Wire,
+    pub(super) facts: Facts,
+    begin_write: Arc<str>,
+    begin_read: Arc<str>,
+    /// Whether `DISCARD ALL` brings it back to what it was when it was made. Behind some poolers it does not.
+    can_be_cleaned: bool,
     /// As messages name the server.
     pub(super) server: Arc<str>,
     pub(super) statements: Statements,
@@ -27,12 +36,19 @@ pub(crate) struct Connection {
     pub(super) keeps_statements: bool,
     pub(super) watch: Arc<Watch>,
     /// Sent together with what is run next.
-    begin: Option<&'static str>,
+    begin: Option<Arc<str>>,
     in_transaction: bool,
     /// Something was sent whose end is not known.
     pub(super) is_busy: bool,
     /// Something may have been left behind that the next borrower must not see.
     is_stateful: bool,
+}
+
+/// What a transaction is for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Access {
+    Write,
+    Read,
 }
 
 /// What somebody may do on a connection.
@@ -46,10 +62,15 @@ pub(crate) enum Tenure {
 
 impl Connection {
     pub(crate) fn new(dialed: Dialed, server: Arc<str>, keeps_statements: bool) -> Self {
-        let Dialed { client, task, cancel } = dialed;
+        let Dialed { client, wire, cancel, facts, at_begin, .. } = dialed;
+        let limits = at_begin.as_ref().map(|sql| format!("; {sql}")).unwrap_or_default();
         Connection {
             client,
-            task,
+            _wire: wire,
+            facts,
+            begin_write: format!("{BEGIN_WRITE}{limits}").into(),
+            begin_read: format!("{BEGIN_READ}{limits}").into(),
+            can_be_cleaned: at_begin.is_none(),
             server,
             statements: Statements::default(),
             keeps_statements,
@@ -87,8 +108,11 @@ impl Connection {
     }
 
     /// Begins a transaction, together with what is run next.
-    pub(crate) fn begin(&mut self, sql: &'static str) {
-        self.begin = Some(sql);
+    pub(crate) fn begin(&mut self, access: Access) {
+        self.begin = Some(Arc::clone(match access {
+            Access::Write => &self.begin_write,
+            Access::Read => &self.begin_read,
+        }));
     }
 
     /// Runs the engine's own commands, without parameters and rows, in one trip.
@@ -127,7 +151,7 @@ impl Connection {
     /// Removes what its holder has left behind: settings, TEMP objects, locks.
     pub(crate) async fn clean_up(&mut self) -> Result<()> {
         self.roll_back().await?;
-        if self.is_stateful {
+        if self.is_stateful && self.can_be_cleaned {
             self.control("DISCARD ALL").await?;
             self.statements.clear();
             self.is_stateful = false;
@@ -166,7 +190,7 @@ impl Connection {
         Ok(prepared)
     }
 
-    pub(super) fn take_begin(&mut self) -> Option<&'static str> {
+    pub(super) fn take_begin(&mut self) -> Option<Arc<str>> {
         let begin = self.begin.take();
         self.in_transaction |= begin.is_some();
         begin
@@ -175,16 +199,8 @@ impl Connection {
     /// Translates an outcome, and notes what it says of the connection.
     pub(super) fn settle<T>(&mut self, outcome: Result<T, tokio_postgres::Error>) -> Result<T> {
         let outcome = outcome.map_err(|error| {
-            let on_request =
-                error.as_db_error().is_some_and(|error| error.message() == "canceling statement due to user request");
             let error = translate(error, &self.server);
-            if on_request && is_cancelled(&error) {
-                self.watch.note_obeyed();
-                if self.watch.is_stopping() {
-                    return Error::Cancelled;
-                }
-            }
-            error
+            if self.watch.is_stopping() && is_cancelled(&error) { Error::Cancelled } else { error }
         });
         // What was sent behind a failed statement is answered before anything that is sent from now on.
         self.is_busy = matches!(outcome, Err(Error::Connection { .. }));
@@ -200,19 +216,10 @@ impl Connection {
     }
 }
 
-impl Drop for Connection {
-    /// What is under way is not waited for: the server hears of the end by the closed socket.
-    fn drop(&mut self) {
-        if self.is_busy || self.in_transaction {
-            self.task.abort();
-        }
-    }
-}
-
 /// Sends the BEGIN that is due, if one is.
-pub(super) async fn begin_if_due(client: &Client, begin: Option<&'static str>) -> Result<(), tokio_postgres::Error> {
+pub(super) async fn begin_if_due(client: &Client, begin: Option<Arc<str>>) -> Result<(), tokio_postgres::Error> {
     match begin {
-        Some(sql) => client.batch_execute(sql).await,
+        Some(sql) => client.batch_execute(&sql).await,
         None => Ok(()),
     }
 }

@@ -15,7 +15,6 @@ pub(crate) struct Connector {
     pub(super) dialer: Dialer,
     /// As messages name it.
     pub(super) server: Arc<str>,
-    pub(super) keeps_statements: bool,
 }
 
 impl Connect for Connector {
@@ -24,16 +23,13 @@ impl Connect for Connector {
 
     async fn connect(&self) -> Result<Connection> {
         let dialed = self.dialer.dial().await?;
-        Ok(Connection::new(dialed, Arc::clone(&self.server), self.keeps_statements))
+        let keeps_statements = self.dialer.settings().named_statements();
+        Ok(Connection::new(dialed, Arc::clone(&self.server), keeps_statements))
     }
 
     /// What the server or a credential's source refuses for good is not asked for again.
     fn is_transient(&self, error: &Error) -> bool {
-        match error {
-            Error::Connection { .. } => true,
-            Error::Credential { passing, .. } => *passing,
-            _ => false,
-        }
+        error.is_passing()
     }
 
     async fn test(&self, connection: &mut Connection) -> Result<()> {

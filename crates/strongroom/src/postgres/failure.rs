@@ -88,6 +88,7 @@ pub(crate) fn lost(database: &str, cause: impl std::error::Error + Send + Sync +
     Error::Connection {
         database: database.to_owned(),
         reason: "the connection to the server was lost".into(),
+        passing: true,
         source: Some(Arc::new(cause)),
     }
 }
@@ -120,6 +121,7 @@ fn lost_for_reason(refusal: &DbError, database: &str) -> Error {
     Error::Connection {
         database: database.to_owned(),
         reason: format!("the server ended the connection: {}", refusal.message()),
+        passing: true,
         source: Some(Arc::new(ServerError::from(refusal))),
     }
 }

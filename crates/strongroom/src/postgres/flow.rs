@@ -7,12 +7,12 @@ use std::time::Duration;
 use tokio::sync::mpsc;
 use tokio::time::{Instant, sleep_until};
 
-use super::connection::{Connection, Tenure};
+use super::connection::{Access, Connection, Tenure};
 use super::connector::Lease;
 use super::run::Chunks;
 use super::sql::Class;
 use super::work::stop;
-use super::{BEGIN_READ, go_home};
+use super::go_home;
 use crate::batch::{Step, Want};
 use crate::error::{Error, QueryErrorKind, Result};
 use crate::row::Row;
@@ -64,7 +64,7 @@ impl Flow {
     /// its rows handed over once it is committed.
     pub(super) async fn stream_alone(&self, connection: &mut Connection, step: &Step, tenure: Tenure) -> Result<()> {
         if !matches!(Class::of(&step.sql)?, Class::Changes | Class::Stateful) {
-            connection.begin(BEGIN_READ);
+            connection.begin(Access::Read);
             let read = connection.pump(step, tenure, &self.chunks).await;
             let rolled_back = connection.roll_back().await;
             match read {

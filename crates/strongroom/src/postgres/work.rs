@@ -15,15 +15,12 @@ use tokio::runtime::Handle;
 use tokio::sync::Notify;
 use tokio::time::{Instant, timeout, timeout_at};
 
-use super::dial::Cancel;
+use super::dial::Canceller;
 use crate::error::{Error, QueryErrorKind, Result};
 
 /// How long work whose caller is gone may go on before the server is asked to stop it. Most ends by itself meanwhile, and a
 /// cancel request takes a connection of its own.
 const GRACE: Duration = Duration::from_millis(10);
-
-/// How long the server has to take a cancel request.
-const CANCEL_PATIENCE: Duration = Duration::from_secs(5);
 
 /// How long stopped work, its rollback included, may take to end.
 const END_PATIENCE: Duration = Duration::from_secs(10);
@@ -42,26 +39,23 @@ pub(crate) enum Stage {
 
 /// What those who watch over a connection's work share with it.
 pub(crate) struct Watch {
-    cancel: Cancel,
+    cancel: Canceller,
     stage: AtomicU8,
     /// The work is to come to an end.
     stopping: AtomicBool,
     told: Notify,
-    /// The server was asked to stop a statement.
-    requested: AtomicBool,
-    /// A statement was stopped on that request. Without it, the request may still be on its way, and hit the next one.
-    obeyed: AtomicBool,
+    /// A request to stop a statement may still be on its way, and hit the next one.
+    uncertain: AtomicBool,
 }
 
 impl Watch {
-    pub(crate) fn new(cancel: Cancel) -> Self {
+    pub(crate) fn new(cancel: Canceller) -> Self {
         Watch {
             cancel,
             stage: AtomicU8::new(Stage::Open as u8),
             stopping: AtomicBool::new(false),
             told: Notify::new(),
-            requested: AtomicBool::new(false),
-            obeyed: AtomicBool::new(false),
+            uncertain: AtomicBool::new(false),
         }
     }
 
@@ -93,15 +87,11 @@ impl Watch {
         }
     }
 
-    pub(crate) fn note_obeyed(&self) {
-        self.obeyed.store(true, Ordering::Release);
-    }
-
-    /// Whether no cancel request can be on its way. Makes ready for the next borrower.
+    /// Makes ready for the next borrower; `false` when a cancel request might hit him.
     pub(crate) fn settle(&self) -> bool {
         self.stopping.store(false, Ordering::Release);
         self.enter(Stage::Open);
-        !self.requested.swap(false, Ordering::AcqRel) | self.obeyed.swap(false, Ordering::AcqRel)
+        !self.uncertain.load(Ordering::Acquire)
     }
 
     fn stop(&self) {
@@ -110,13 +100,13 @@ impl Watch {
     }
 
     async fn request_cancel(&self) {
-        if self.is_at(Stage::Committing) || self.requested.swap(true, Ordering::AcqRel) {
+        if self.is_at(Stage::Committing) {
             return;
         }
-        match timeout(CANCEL_PATIENCE, self.cancel.cancel()).await {
-            Ok(Ok(())) => {}
-            Ok(Err(error)) => tracing::debug!(%error, "a cancel request failed"),
-            Err(_) => tracing::debug!("a cancel request took too long"),
+        self.uncertain.store(true, Ordering::Release);
+        match self.cancel.cancel().await {
+            Ok(()) => self.uncertain.store(false, Ordering::Release),
+            Err(error) => tracing::debug!(%error, "a statement that nobody waits for could not be stopped"),
         }
     }
 }

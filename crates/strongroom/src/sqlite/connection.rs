@@ -160,14 +160,11 @@ impl Opener {
                     .pragma_update_and_check(None, "journal_mode", "WAL", |row| row.get(0))
                     .map_err(|error| self.first_write(error))?;
                 if mode != "wal" && mode != "memory" {
-                    return Err(Error::Connection {
-                        database: self.name(),
-                        reason: format!(
-                            "its journal mode stays {mode} and cannot be made WAL: used by another process in that mode, \
-                             or on a network file system"
-                        ),
-                        source: None,
-                    });
+                    let reason = format!(
+                        "its journal mode stays {mode} and cannot be made WAL: used by another process in that mode, or \
+                         on a network file system"
+                    );
+                    return Err(Error::connection(self.name(), reason));
                 }
                 pragma("synchronous", &"FULL")?;
                 pragma("wal_autocheckpoint", &CHECKPOINT_PAGES)?;

@@ -10,9 +10,13 @@ use crate::connection::Connection;
 use crate::database::Database;
 use crate::error::{Error, Result};
 use crate::key::KeySource;
+use crate::link::SessionLink;
 use crate::migration::Migrations;
 use crate::pool::{self, clamp};
-use crate::sqlite::{Settings, SettingsPlace};
+use crate::postgres;
+
+/// Below the 1,800 s after which RDS Proxy cuts an idle connection, and most firewalls forget it.
+const SERVER_MAX_LIFETIME: Duration = Duration::from_secs(1_500);
 
 /// What a database handle opens, and how.
 ///
@@ -46,15 +50,47 @@ pub struct Config {
     migrate: bool,
 }
 
+/// What is to be opened, and how.
+#[derive(Clone, Debug)]
+pub(crate) struct Settings {
+    pub(crate) target: Target,
+    pub(crate) key: Option<KeySource>,
+    pub(crate) create: bool,
+    /// Sizes count SQLite's writer.
+    pub(crate) pool: pool::Settings,
+    pub(crate) session_max_age: Duration,
+    pub(crate) cache_kib: u32,
+    pub(crate) inline_reads: bool,
+}
+
+/// Where the database is.
+#[derive(Clone, Debug)]
+pub(crate) enum Target {
+    File(PathBuf),
+    Memory,
+    Server(Box<postgres::Settings>),
+}
+
+impl Settings {
+    /// The database's name in messages.
+    pub(crate) fn name(&self) -> String {
+        match &self.target {
+            Target::File(path) => path.display().to_string(),
+            Target::Memory => ":memory:".to_owned(),
+            Target::Server(settings) => settings.shown(),
+        }
+    }
+}
+
 impl Config {
     /// A SQLite database in a file. With a [`key`](Self::key) it is encrypted (SQLCipher 4), without one it is plain.
     pub fn sqlite(path: impl Into<PathBuf>) -> Self {
-        Self::at(SettingsPlace::File(path.into()))
+        Self::at(Target::File(path.into()))
     }
 
     /// A SQLite database in memory: one connection, on which sessions and reads take turns. It is gone with the handle.
     pub fn memory() -> Self {
-        Self::at(SettingsPlace::Memory)
+        Self::at(Target::Memory)
     }
 
     /// The database that a URL names: `sqlite:PATH`, relative or absolute, or `sqlite::memory:`.
@@ -63,7 +99,7 @@ impl Config {
     ///
     /// [`Config`](Error::Config) when the URL has another scheme or no path.
     pub fn from_url(url: &str) -> Result<Self> {
-        place(url).map(Self::at).map_err(|reason| Error::config("url", reason))
+        target(url).map(Self::at).map_err(|reason| Error::config("url", reason))
     }
 
     /// What section `db` of a TOML or YAML file says; the keys are listed at [`Settings`](crate::Settings). What is set on
@@ -76,13 +112,14 @@ impl Config {
         crate::Settings::new().file(path)?.config()
     }
 
-    pub(crate) fn at(place: SettingsPlace) -> Self {
+    pub(crate) fn at(target: Target) -> Self {
+        let max_lifetime = matches!(target, Target::Server(_)).then_some(SERVER_MAX_LIFETIME);
         Config {
             settings: Settings {
-                place,
+                target,
                 key: None,
                 create: true,
-                pool: pool::Settings::default(),
+                pool: pool::Settings::default().max_lifetime(max_lifetime),
                 session_max_age: Duration::from_secs(60),
                 cache_kib: 16 * 1024,
                 inline_reads: true,
@@ -106,9 +143,9 @@ impl Config {
 
     /// The database's file; `None` when it is not in a file.
     pub fn path(&self) -> Option<&Path> {
-        match &self.settings.place {
-            SettingsPlace::File(path) => Some(path),
-            SettingsPlace::Memory => None,
+        match &self.settings.target {
+            Target::File(path) => Some(path),
+            Target::Memory | Target::Server(_) => None,
         }
     }
 
@@ -238,7 +275,7 @@ impl Config {
     }
 
     fn validate(&mut self) -> Result<()> {
-        if let SettingsPlace::File(path) = &mut self.settings.place {
+        if let Target::File(path) = &mut self.settings.target {
             if path.as_os_str() == ":memory:" {
                 return Err(Error::config("path", ":memory: is no file; use Config::memory or sqlite::memory:"));
             }
@@ -246,7 +283,7 @@ impl Config {
                 Error::config("path", format!("{} cannot be made absolute ({})", path.display(), error.kind()))
             })?;
         } else if self.settings.key.is_some() {
-            return Err(Error::config("key", "a database in memory has no file to encrypt; leave the key out"));
+            return Err(Error::config("key", "there is no file to encrypt; leave the key out"));
         }
         if let Some(migrations) = self.migrations {
             migrations.validate()?;
@@ -287,11 +324,15 @@ impl Config {
             return Err(Error::config("migrations", "one connection does not migrate; use Config::connect"));
         }
         self.validate()?;
-        Ok(Connection::new(crate::sqlite::connect_one(&self.settings).await?))
+        let link = match &self.settings.target {
+            Target::File(_) | Target::Memory => SessionLink::Sqlite(crate::sqlite::connect_one(&self.settings).await?),
+            Target::Server(server) => SessionLink::Postgres(postgres::connect_one(server, &self.settings).await?),
+        };
+        Ok(Connection::new(link))
     }
 
-    pub(crate) fn place(mut self, place: SettingsPlace) -> Self {
-        self.settings.place = place;
+    pub(crate) fn target(mut self, target: Target) -> Self {
+        self.settings.target = target;
         self
     }
 
@@ -310,28 +351,44 @@ impl Config {
     }
 }
 
-/// Names the database as errors do: its file, or `:memory:`.
+/// Names the database as errors do: its file, `:memory:`, or a server's URL without a password.
 impl fmt::Display for Config {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&self.settings.name())
     }
 }
 
-/// The place that a URL names, or why it names none. The text after the scheme may hold a password and is not shown.
-pub(crate) fn place(url: &str) -> Result<SettingsPlace, String> {
+/// What a URL, or libpq's text of keys and values, names, or why it names nothing. The text after the scheme may hold a
+/// password and is not shown.
+pub(crate) fn target(url: &str) -> Result<Target, String> {
+    if names_a_server(url) {
+        return match postgres::Settings::from_text(url) {
+            Ok(settings) => Ok(Target::Server(Box::new(settings))),
+            Err(Error::Config { reason, .. }) => Err(reason),
+            Err(other) => Err(other.to_string()),
+        };
+    }
     let (scheme, rest) = url.split_once(':').unwrap_or(("", url));
     match (scheme, rest) {
-        ("sqlite", ":memory:") => Ok(SettingsPlace::Memory),
+        ("sqlite", ":memory:") => Ok(Target::Memory),
         ("sqlite", rest) if rest.contains('?') => {
             Err("parameters after ? are not known; expected sqlite:PATH, settings go into Config".to_owned())
         }
         ("sqlite", rest) => match rest.strip_prefix("//").unwrap_or(rest) {
             "" => Err("sqlite: names no file; expected sqlite:PATH".to_owned()),
-            path => Ok(SettingsPlace::File(path.into())),
+            path => Ok(Target::File(path.into())),
         },
-        ("", _) => Err("it has no scheme; expected sqlite:PATH or sqlite::memory:".to_owned()),
-        (scheme, _) => {
-            Err(format!("scheme {scheme} is not known to this version; expected sqlite:PATH or sqlite::memory:"))
-        }
+        ("", _) => Err(format!("it has no scheme; expected {EXPECTED}")),
+        (scheme, _) => Err(format!("scheme {scheme} is not known; expected {EXPECTED}")),
     }
 }
+
+/// Whether this is a server's URL, or libpq's text of keys and values: one that begins with a key.
+fn names_a_server(text: &str) -> bool {
+    let is_key = |key: &str| key.trim().bytes().all(|letter| letter.is_ascii_lowercase() || letter == b'_');
+    text.starts_with("postgres:")
+        || text.starts_with("postgresql:")
+        || text.split_once('=').is_some_and(|(key, _)| is_key(key))
+}
+
+const EXPECTED: &str = "sqlite:PATH, sqlite::memory: or postgres://HOST/DATABASE";

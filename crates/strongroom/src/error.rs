@@ -19,12 +19,15 @@ pub type Cause = Arc<dyn std::error::Error + Send + Sync>;
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub enum Error {
-    /// The database cannot be reached: no such file, no right to it, moved away while open.
+    /// The database cannot be reached: no such file, no right to it, moved away while open; a server that does not answer,
+    /// cannot prove who it is, or lets nobody in.
     Connection {
-        /// The database as the settings name it.
+        /// The database as the settings name it, without user and password.
         database: String,
         /// What was seen, and what to do.
         reason: String,
+        /// Whether another attempt may succeed: the server is out of reach, starting up, or full.
+        passing: bool,
         /// The cause.
         source: Option<Cause>,
     },
@@ -66,8 +69,8 @@ pub enum Error {
     Query {
         /// What kind of failure, for code that acts on it.
         kind: QueryErrorKind,
-        /// SQLite's extended result code, such as 2067 for a unique constraint.
-        code: Option<i32>,
+        /// The engine's own code.
+        code: Option<Code>,
         /// The engine's own words.
         message: String,
         /// The cause.
@@ -203,6 +206,36 @@ impl fmt::Display for EncryptionProblem {
     }
 }
 
+/// An engine's own code of a failure.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum Code {
+    /// SQLite's extended result code, such as 2067 for a unique constraint. <https://www.sqlite.org/rescode.html>
+    Sqlite(i32),
+    /// PostgreSQL's SQLSTATE, such as 23505 for a unique constraint.
+    /// <https://www.postgresql.org/docs/current/errcodes-appendix.html>
+    SqlState([u8; 5]),
+}
+
+impl Code {
+    /// The five characters of a SQLSTATE.
+    pub fn sqlstate(&self) -> Option<&str> {
+        match self {
+            Code::SqlState(code) => std::str::from_utf8(code).ok(),
+            Code::Sqlite(_) => None,
+        }
+    }
+}
+
+impl fmt::Display for Code {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Code::Sqlite(code) => write!(f, "{code}"),
+            Code::SqlState(_) => f.write_str(self.sqlstate().unwrap_or("?????")),
+        }
+    }
+}
+
 /// What a failed statement failed of.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
@@ -219,7 +252,7 @@ pub enum QueryErrorKind {
     Constraint,
     /// Another transaction was in the way: the same work may succeed when it is done again.
     Serialization,
-    /// Another process holds the lock.
+    /// Another process holds the lock, or (on PostgreSQL) another transaction for longer than `lock_timeout`.
     Busy,
     /// The disk, or the database's allowed size, is full.
     Full,
@@ -271,6 +304,13 @@ pub enum Busy {
     Opening,
     /// A further connection is still being made.
     Connecting,
+    /// All connections to the server are taken.
+    Connections {
+        /// How many there are.
+        size: usize,
+        /// The one that has been held longest.
+        oldest: Option<Holder>,
+    },
     /// All reading connections are taken.
     Readers {
         /// How many there are.
@@ -287,6 +327,10 @@ impl fmt::Display for Busy {
             Busy::Connecting => f.write_str("a further connection is still being made"),
             Busy::Writer(None) => f.write_str("the writer is busy"),
             Busy::Writer(Some(holder)) => write!(f, "the writer is held by {holder}"),
+            Busy::Connections { size, oldest: None } => write!(f, "all {size} connections are busy"),
+            Busy::Connections { size, oldest: Some(holder) } => {
+                write!(f, "all {size} connections are busy, the longest held by {holder}")
+            }
             Busy::Readers { size, oldest: None } => write!(f, "all {size} readers are busy"),
             Busy::Readers { size, oldest: Some(holder) } => {
                 write!(f, "all {size} readers are busy, the longest held by {holder}")
@@ -317,16 +361,17 @@ impl Error {
         Error::Credential { from: from.to_string(), reason: reason.into(), passing: false, source: None }
     }
 
-    /// Marks a [`Credential`](Self::Credential) error as one that may pass when the source is asked again.
+    /// Marks a [`Credential`](Self::Credential) or [`Connection`](Self::Connection) error as one that may pass: the same may
+    /// succeed when it is tried again.
     pub fn passing(mut self) -> Self {
-        if let Error::Credential { passing, .. } = &mut self {
+        if let Error::Credential { passing, .. } | Error::Connection { passing, .. } = &mut self {
             *passing = true;
         }
         self
     }
 
     pub(crate) fn is_passing(&self) -> bool {
-        matches!(self, Error::Credential { passing: true, .. })
+        matches!(self, Error::Credential { passing: true, .. } | Error::Connection { passing: true, .. })
     }
 
     /// Gives an error that has room for it its cause.
@@ -339,6 +384,14 @@ impl Error {
             *source = Some(Arc::new(cause));
         }
         self
+    }
+
+    /// The engine's own code of a failed statement, if this is one and has one.
+    pub fn code(&self) -> Option<Code> {
+        match self {
+            Error::Query { code, .. } => *code,
+            _ => None,
+        }
     }
 
     /// The kind of a failed statement, if this is one.
@@ -362,6 +415,11 @@ impl Error {
     /// A failed statement without a code or cause of the engine's.
     pub(crate) fn query(kind: QueryErrorKind, message: impl Into<String>) -> Self {
         Error::Query { kind, code: None, message: message.into(), source: None }
+    }
+
+    /// A database that cannot be reached. `database` names it without user and password.
+    pub(crate) fn connection(database: impl Into<String>, reason: impl Into<String>) -> Self {
+        Error::Connection { database: database.into(), reason: reason.into(), passing: false, source: None }
     }
 
     pub(crate) fn config(setting: impl Into<String>, reason: impl Into<String>) -> Self {

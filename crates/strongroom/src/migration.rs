@@ -11,11 +11,11 @@ use std::time::Duration;
 use sha2::{Digest, Sha256};
 use time::OffsetDateTime;
 
-use crate::batch::Step;
+use crate::batch::{Step, Want};
+use crate::engine::{Dialect, Engine};
 use crate::error::{Error, Result};
 use crate::row::Row;
 use crate::session::Session;
-use crate::sqlite::{Sqlite, Want};
 use crate::value::Params;
 
 /// The line that begins a step in a migration's file.
@@ -146,7 +146,7 @@ impl Migrations {
     }
 
     /// Compares the database with the program and, if told so, brings it up to date.
-    pub(crate) async fn ensure(&self, engine: &Sqlite, migrate: bool) -> Result<()> {
+    pub(crate) async fn ensure(&self, engine: &Engine, migrate: bool) -> Result<()> {
         let recorded = recorded(engine).await?;
         let missing = self.missing(&recorded)?;
         if missing == 0 {
@@ -200,7 +200,7 @@ impl Migrations {
     }
 
     /// Does the first step that is not done; `false` when there is none left.
-    async fn do_next_step(&self, engine: &Sqlite) -> Result<bool> {
+    async fn do_next_step(&self, engine: &Engine) -> Result<bool> {
         let mut session = Session::new(engine.session(false, Some(STEP_MAX_AGE), Location::caller()).await?);
         // Read under the write lock: another process may have done steps meanwhile.
         let rows = session.fetch_all(RECORDED, Params::default()).await?;
@@ -248,14 +248,14 @@ impl Migration {
 }
 
 /// Whether there is anything in the database that this runner has not begun.
-async fn is_foreign(engine: &Sqlite) -> Result<bool> {
+async fn is_foreign(engine: &Engine) -> Result<bool> {
     let sql = "SELECT 1 FROM sqlite_schema \
                WHERE NOT EXISTS (SELECT 1 FROM sqlite_schema AS own WHERE own.name = 'strongroom_migration')";
     Ok(!engine.fetch(Step::one(sql, Params::default()), 1, Location::caller()).await?.is_empty())
 }
 
 /// What the database records of its migrations; nothing when it has none.
-async fn recorded(engine: &Sqlite) -> Result<Vec<Recorded>> {
+async fn recorded(engine: &Engine) -> Result<Vec<Recorded>> {
     let fetch = |sql| engine.fetch(Step::one(sql, Params::default()), usize::MAX, Location::caller());
     if fetch("SELECT 1 FROM sqlite_schema WHERE type = 'table' AND name = 'strongroom_migration'").await?.is_empty() {
         return Ok(Vec::new());

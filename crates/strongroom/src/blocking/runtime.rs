@@ -1,6 +1,6 @@
 //! The runtime that waiting callers share.
 
-use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+use std::sync::{Mutex, OnceLock, PoisonError};
 use std::task::{Context, Poll, Waker};
 
 use tokio::runtime::{Builder, Handle};
@@ -23,11 +23,8 @@ pub(super) fn handle() -> Result<&'static Handle> {
     if let Some(handle) = HANDLE.get() {
         return Ok(handle);
     }
-    let started = start().map_err(|error| Error::Connection {
-        database: "strongroom::blocking".into(),
-        reason: "no thread could be started".into(),
-        source: Some(Arc::new(error)),
-    })?;
+    let started = start()
+        .map_err(|error| Error::connection("strongroom::blocking", "no thread could be started").caused_by(error))?;
     Ok(HANDLE.get_or_init(|| started))
 }
 

@@ -44,12 +44,23 @@ struct Breaker {
     last: Option<Error>,
 }
 
-/// Why a log-in failed.
-pub(crate) enum Refusal {
-    /// The server does not accept the credential.
+/// Why an attempt, or all of a log-in, failed.
+#[derive(Debug)]
+pub(crate) enum Refusal<E = Error> {
+    /// The server does not accept the credential. As the answer of [`LogIn::connect`]: or there is none, or the breaker is
+    /// open; another server of the same kind would not do better.
     Credential(Error),
     /// Anything else.
-    Other(Error),
+    Other(E),
+}
+
+/// How a series of attempts ended.
+enum Failed<E> {
+    /// The provider gave no credential.
+    Unknown(Error),
+    /// The server refused the last one.
+    Refused(Error),
+    Other(E),
 }
 
 impl LogIn {
@@ -61,40 +72,41 @@ impl LogIn {
     ///
     /// # Errors
     ///
-    /// The provider's; that of the last attempt; or, with the breaker open, one that says so, with that error as its cause.
+    /// The provider's; that of the last attempt; or, with the breaker open, one that says so, with the last refusal as its
+    /// cause.
     ///
     /// # Cancel safety
     ///
     /// Dropped, nothing stays behind but what the attempt leaves.
-    pub(crate) async fn connect<C, F, Fut>(&self, login: &Login, attempt: F) -> Result<C>
+    pub(crate) async fn connect<C, E, F, Fut>(&self, login: &Login, attempt: F) -> Result<C, Refusal<E>>
     where
         F: Fn(Credential) -> Fut,
-        Fut: Future<Output = Result<C, Refusal>>,
+        Fut: Future<Output = Result<C, Refusal<E>>>,
     {
         let proven = self.breaker().proven;
         let _turn = match proven {
             true => None,
             false => Some(self.one_at_a_time.lock().await),
         };
-        self.pass_breaker()?;
-        let outcome = self.attempts(login, attempt).await;
-        match outcome {
+        self.pass_breaker().map_err(Refusal::Credential)?;
+        match self.attempts(login, attempt).await {
             Ok(connection) => {
                 *self.breaker() = Breaker { proven: true, ..Breaker::default() };
                 Ok(connection)
             }
-            Err(Refusal::Other(error)) => Err(error),
-            Err(Refusal::Credential(error)) => {
+            Err(Failed::Unknown(error)) => Err(Refusal::Credential(error)),
+            Err(Failed::Refused(error)) => {
                 self.breaker().note(error.clone());
-                Err(error)
+                Err(Refusal::Credential(error))
             }
+            Err(Failed::Other(error)) => Err(Refusal::Other(error)),
         }
     }
 
-    async fn attempts<C, F, Fut>(&self, login: &Login, attempt: F) -> Result<C, Refusal>
+    async fn attempts<C, E, F, Fut>(&self, login: &Login, attempt: F) -> Result<C, Failed<E>>
     where
         F: Fn(Credential) -> Fut,
-        Fut: Future<Output = Result<C, Refusal>>,
+        Fut: Future<Output = Result<C, Refusal<E>>>,
     {
         let mut credential = self.ask(login).await?;
         // The look at once after the first refusal is never spared; those after it take as long as the provider is patient.
@@ -103,8 +115,9 @@ impl LogIn {
         loop {
             let generation = credential.generation;
             let refusal = match attempt(credential).await {
+                Ok(connection) => return Ok(connection),
+                Err(Refusal::Other(error)) => return Err(Failed::Other(error)),
                 Err(Refusal::Credential(error)) => error,
-                outcome => return outcome,
             };
             self.provider.refused(generation);
             self.breaker().proven = false;
@@ -112,12 +125,12 @@ impl LogIn {
             let is_first = deadline.is_none();
             let deadline = *deadline.get_or_insert_with(|| Instant::now() + self.provider.patience());
             if !is_first && Instant::now() >= deadline {
-                return Err(Refusal::Credential(refusal));
+                return Err(Failed::Refused(refusal));
             }
             credential = self.ask(login).await?;
             while credential.generation == generation {
                 if Instant::now() >= deadline {
-                    return Err(Refusal::Credential(refusal));
+                    return Err(Failed::Refused(refusal));
                 }
                 tokio::time::sleep(look - random::up_to(look / 2)).await;
                 look *= 2;
@@ -126,8 +139,8 @@ impl LogIn {
         }
     }
 
-    async fn ask(&self, login: &Login) -> Result<Credential, Refusal> {
-        self.provider.credential(login).await.map_err(Refusal::Other)
+    async fn ask<E>(&self, login: &Login) -> Result<Credential, Failed<E>> {
+        self.provider.credential(login).await.map_err(Failed::Unknown)
     }
 
     /// Refuses while the breaker is open. The first who comes afterwards is let through, and the others wait for how it ends.

@@ -203,6 +203,7 @@ fn unwritable(target: &Path, reason: &str, source: Option<std::io::Error>) -> Er
     Error::Connection {
         database: target.display().to_string(),
         reason: reason.to_owned(),
+        passing: false,
         source: source.map(|error| Arc::new(error) as _),
     }
 }

@@ -45,8 +45,7 @@ pub(crate) fn examine(path: &Path, create: bool, keyed: bool) -> Result<Found> {
         outcome => outcome,
     };
     let metadata = metadata.map_err(|error| unreachable_file(path, "cannot be opened", error))?;
-    let unusable =
-        |reason: &str| Err(Error::Connection { database: shown(path), reason: reason.to_owned(), source: None });
+    let unusable = |reason: &str| Err(Error::connection(shown(path), reason));
     if !metadata.is_file() {
         return unusable("is not a regular file");
     }
@@ -107,11 +106,7 @@ fn first_bytes(path: &Path) -> Result<[u8; SALT_LEN]> {
     let db = open_existing(path)?;
     set_key(&db, b"only the salt is asked for")?;
     let salt: String = db.query_row("PRAGMA cipher_salt", [], |row| row.get(0)).map_err(translate)?;
-    let unreadable = || Error::Connection {
-        database: shown(path),
-        reason: "its first 16 bytes cannot be read".to_owned(),
-        source: None,
-    };
+    let unreadable = || Error::connection(shown(path), "its first 16 bytes cannot be read");
     let mut bytes = [0; SALT_LEN];
     decode_hex(&salt, &mut bytes).ok_or_else(unreadable)?;
     Ok(bytes)
@@ -226,7 +221,7 @@ pub(crate) fn opening(path: &Path, error: rusqlite::Error) -> Error {
         Some(rusqlite::ErrorCode::DatabaseCorrupt) => "is damaged; restore it from a backup",
         _ => "cannot be opened",
     };
-    Error::Connection { database: shown(path), reason: reason.into(), source: Some(Arc::new(error)) }
+    Error::connection(shown(path), reason).caused_by(error)
 }
 
 fn unreachable_file(path: &Path, what: &str, error: std::io::Error) -> Error {
@@ -235,11 +230,7 @@ fn unreachable_file(path: &Path, what: &str, error: std::io::Error) -> Error {
         ErrorKind::PermissionDenied | ErrorKind::ReadOnlyFilesystem => "; this user needs the right to it",
         _ => "",
     };
-    Error::Connection {
-        database: shown(path),
-        reason: format!("{what} ({}){hint}", error.kind()),
-        source: Some(Arc::new(error)),
-    }
+    Error::connection(shown(path), format!("{what} ({}){hint}", error.kind())).caused_by(error)
 }
 
 fn shown(path: &Path) -> String {
@@ -293,7 +284,7 @@ impl Watch {
             }
             Err(error) => ("cannot be examined any more", Some(Arc::new(error) as _)),
         };
-        Err(Error::Connection { database: shown(&self.path), reason: reason.into(), source })
+        Err(Error::Connection { database: shown(&self.path), reason: reason.into(), passing: false, source })
     }
 
     #[cfg(unix)]

@@ -85,11 +85,9 @@ fn replace_file(
     on_progress: OnProgress,
 ) -> Result<Entrance> {
     // A name that is a symbolic link stays one.
-    let target = path.canonicalize().map_err(|error| Error::Connection {
-        database: path.display().to_string(),
-        reason: "cannot be found any more".into(),
-        source: Some(Arc::new(error)),
-    })?;
+    let target = path
+        .canonicalize()
+        .map_err(|error| Error::connection(path.display().to_string(), "cannot be found any more").caused_by(error))?;
     let new_key = derive(&path, key, new_salt(&path)?)?;
     let source = writer.connection()?;
     take_alone(source, &path)?;

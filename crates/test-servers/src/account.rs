@@ -1,0 +1,66 @@
+//! The user as whom servers run: PostgreSQL and pgbouncer refuse to run as root.
+
+use std::fs;
+use std::os::unix::fs::{MetadataExt, chown};
+use std::os::unix::process::CommandExt;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::sync::OnceLock;
+
+/// The user `postgres`, which Debian's package makes.
+#[derive(Clone, Copy)]
+struct Account {
+    uid: u32,
+    gid: u32,
+}
+
+/// Whether servers can run here: we are not root, or there is a user `postgres` to become.
+pub(crate) fn exists() -> bool {
+    !is_root() || lookup().is_some()
+}
+
+/// A command in an environment of its own: the user's `PG…`, `PYTHON…` and locale settings do not reach it.
+pub(crate) fn command(program: &Path) -> Command {
+    let mut command = Command::new(program);
+    command.env_clear().envs(std::env::var_os("PATH").map(|path| ("PATH", path))).env("LC_ALL", "C.UTF-8");
+    command.current_dir("/");
+    if let Some(account) = to_become() {
+        command.uid(account.uid).gid(account.gid);
+    }
+    command
+}
+
+/// A new folder under the system's temporary one, which the server's user owns and nobody else may read.
+pub(crate) fn folder() -> PathBuf {
+    let folder = tempfile::Builder::new().prefix("ts-").tempdir().expect("a temporary folder can be made").keep();
+    own(&folder);
+    folder
+}
+
+/// Gives `path`, and all in it, to the server's user.
+pub(crate) fn own(path: &Path) {
+    let Some(account) = to_become() else { return };
+    chown(path, Some(account.uid), Some(account.gid)).unwrap_or_else(|error| panic!("{}: {error}", path.display()));
+    if path.is_dir() {
+        for entry in fs::read_dir(path).expect("a folder just made") {
+            own(&entry.expect("a folder just made").path());
+        }
+    }
+}
+
+fn to_become() -> Option<Account> {
+    is_root().then(|| lookup().expect("`needs::postgres()` was asked: there is a user postgres"))
+}
+
+fn is_root() -> bool {
+    fs::metadata("/proc/self").is_ok_and(|process| process.uid() == 0)
+}
+
+fn lookup() -> Option<Account> {
+    static ACCOUNT: OnceLock<Option<Account>> = OnceLock::new();
+    *ACCOUNT.get_or_init(|| {
+        let users = fs::read_to_string("/etc/passwd").ok()?;
+        let mut fields = users.lines().find(|line| line.starts_with("postgres:"))?.split(':').skip(2);
+        Some(Account { uid: fields.next()?.parse().ok()?, gid: fields.next()?.parse().ok()? })
+    })
+}

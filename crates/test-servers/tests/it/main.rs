@@ -1,0 +1,6 @@
+//! Each server starts, answers and is gone afterwards.
+
+mod client;
+mod iam;
+mod postgres;
+mod proxy;

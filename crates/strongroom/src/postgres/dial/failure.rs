@@ -142,7 +142,11 @@ impl Attempt<'_> {
                 false,
             ),
             _ if source.is_some_and(|source| source.is::<io::Error>()) || error.is_closed() => {
-                ("the server closed the connection".to_owned(), true)
+                let cut = source.and_then(|source| source.downcast_ref::<io::Error>()?.get_ref()?.downcast_ref());
+                match cut.and_then(tls::refusal) {
+                    Some(reason) => (reason, false),
+                    None => ("the server closed the connection".to_owned(), true),
+                }
             }
             _ => ("logging in failed; its cause says of what".to_owned(), false),
         };

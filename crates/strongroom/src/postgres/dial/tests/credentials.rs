@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
-use test_servers::{Ca, Postgres, needs};
+use test_servers::{Ca, IamKeys, Postgres, needs};
 
 use super::{Given, dialer, logged, told};
 use crate::credential::{Cached, Credential, CredentialProvider, Login, Server};
@@ -215,4 +215,75 @@ async fn a_password_that_is_refused_is_not_sent_to_the_other_hosts() {
     let error = dialer(&text, Given::new("app", "wrong")).dial().await.err().unwrap();
     assert!(told(&error).0.contains("the server refused the password of app"), "{error}");
     assert_eq!((logged(&first, REFUSED), logged(&second, REFUSED)), (1, 0));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_token_logs_in_over_tls_and_never_without() {
+    if !needs::iam() {
+        return;
+    }
+    let ca = Ca::new();
+    let keys = IamKeys::new();
+    let server = Postgres::rds_iam("app", &keys, &ca.server()).start();
+    let port = server.port();
+    let url = format!("postgres://db.test:{port}/app?hostaddr=127.0.0.1&sslrootcert={}", ca.file().display());
+    let signed = |generation| {
+        let token = token(&keys, &format!("db.test:{port}"), "app");
+        Credential::new("app", Secret::new(token), generation).valid_until(std::time::SystemTime::now() + Duration::from_secs(900))
+    };
+    let provider = Given::new("app", "");
+    provider.change(|credential| *credential = signed(1));
+    let dialer = dialer(&url, provider.clone());
+    let dialed = dialer.dial().await.unwrap();
+    assert!(dialed.facts.tls.is_some() && dialed.generation == 1);
+
+    // Too old: the server refuses it by 28000, and a fresh one is asked for at once.
+    server.shift_iam_clock(901);
+    let error = dialer.dial().await.err().unwrap();
+    let (line, passing) = told(&error);
+    assert!(line.contains("the server does not let app log in (28000)") && !passing, "{line}");
+    assert!(!format!("{error:?}").contains("X-Amz-Signature"), "{error:?}");
+    server.shift_iam_clock(0);
+    provider.change(|credential| *credential = signed(2));
+    tokio::time::sleep(Duration::from_millis(1100)).await;
+    assert_eq!(dialer.dial().await.unwrap().generation, 2);
+
+    // The same by a name that is not this machine's, without TLS: refused before anything is sent.
+    let there = super::dialer("host=192.0.2.1 sslmode=disable connect_timeout=1", provider);
+    let line = there.dial().await.err().unwrap().to_string();
+    assert!(line.contains("disable would send a token to 192.0.2.1:5432 unencrypted"), "{line}");
+}
+
+/// An RDS token as AWS's tools make it: a presigned URL (SigV4, query string) without its scheme.
+fn token(keys: &IamKeys, endpoint: &str, user: &str) -> String {
+    use openssl::hash::{MessageDigest, hash};
+    use openssl::pkey::PKey;
+    use openssl::sign::Signer;
+    let hex = |bytes: &[u8]| bytes.iter().map(|byte| format!("{byte:02x}")).collect::<String>();
+    let sign = |key: &[u8], text: &str| {
+        let key = PKey::hmac(key).unwrap();
+        let mut signer = Signer::new(MessageDigest::sha256(), &key).unwrap();
+        signer.update(text.as_bytes()).unwrap();
+        signer.sign_to_vec().unwrap()
+    };
+    let now = time::OffsetDateTime::now_utc();
+    let (year, month, day) = (now.year(), u8::from(now.month()), now.day());
+    let date = format!("{year}{month:02}{day:02}");
+    let time = format!("{date}T{:02}{:02}{:02}Z", now.hour(), now.minute(), now.second());
+    let scope = format!("{date}/eu-central-1/rds-db/aws4_request");
+    let query = format!(
+        "Action=connect&DBUser={user}&X-Amz-Algorithm=AWS4-HMAC-SHA256&X-Amz-Credential={}%2F{}&X-Amz-Date={time}\
+         &X-Amz-Expires=900&X-Amz-SignedHeaders=host",
+        keys.access_key_id,
+        scope.replace('/', "%2F")
+    );
+    let empty = hex(&hash(MessageDigest::sha256(), b"").unwrap());
+    let request = format!("GET\n/\n{query}\nhost:{endpoint}\n\nhost\n{empty}");
+    let request = hex(&hash(MessageDigest::sha256(), request.as_bytes()).unwrap());
+    let mut key = sign(format!("AWS4{}", keys.secret_access_key).as_bytes(), &date);
+    for part in ["eu-central-1", "rds-db", "aws4_request"] {
+        key = sign(&key, part);
+    }
+    let signature = hex(&sign(&key, &format!("AWS4-HMAC-SHA256\n{time}\n{scope}\n{request}")));
+    format!("{endpoint}/?{query}&X-Amz-Signature={signature}")
 }

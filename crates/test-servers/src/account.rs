@@ -1,7 +1,7 @@
 //! The user as whom servers run: PostgreSQL and pgbouncer refuse to run as root.
 
-use std::fs;
-use std::os::unix::fs::{MetadataExt, chown};
+use std::fs::{self, Permissions};
+use std::os::unix::fs::{MetadataExt, PermissionsExt, chown};
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -32,7 +32,8 @@ pub(crate) fn command(program: &Path) -> Command {
 
 /// A new folder under the system's temporary one, which the server's user owns and nobody else may read.
 pub(crate) fn folder() -> PathBuf {
-    let folder = tempfile::Builder::new().prefix("ts-").tempdir().expect("a temporary folder can be made").keep();
+    let folder = tempfile::Builder::new().prefix("ts-").permissions(Permissions::from_mode(0o700)).tempdir();
+    let folder = folder.expect("a temporary folder can be made").keep();
     own(&folder);
     folder
 }

@@ -34,11 +34,13 @@ pub(super) enum Access {
 }
 
 /// Before all others, so that a test's own come last and win.
-const SETTINGS: [(&str, &str); 6] = [
+const SETTINGS: [(&str, &str); 7] = [
     ("fsync", "off"),
     // WAL files are small here (see the template), the room for them is as usual.
     ("max_wal_size", "1GB"),
     ("min_wal_size", "80MB"),
+    // What a standby that starts, or a rewind, may ask for.
+    ("wal_keep_size", "512MB"),
     ("log_line_prefix", "%m [%p] %q%u@%d "),
     ("log_timezone", "UTC"),
     ("timezone", "UTC"),
@@ -122,8 +124,9 @@ impl Setup {
         for _ in 0..10 {
             let port = guard::free_port();
             self.configure(folder, port);
-            let guard = server
-                .get_or_insert_with(|| Guard::new(folder, account::command(Path::new(guard::SHELL)), "QUIT", &program));
+            let guard = server.get_or_insert_with(|| {
+                Guard::new(folder, account::command(Path::new(guard::SHELL)), self.last_signal(), &program)
+            });
             if guard.start(|| super::is_ready(&data)) {
                 let guard = server.take().expect("just started");
                 return Postgres { setup: self, port, folder: folder.to_owned(), guard: Mutex::new(guard) };
@@ -135,8 +138,14 @@ impl Setup {
         panic!("PostgreSQL does not start; its log:\n{}", server.map_or_else(String::new, |guard| guard.log()));
     }
 
+    /// Ends the server at once. One with PAM is ended as an administrator does, because its sessions have folders in
+    /// `/tmp` to clean up (pam_wrapper's).
+    fn last_signal(&self) -> &'static str {
+        if matches!(self.access, Access::Iam(_)) { "INT" } else { "QUIT" }
+    }
+
     /// Writes the configuration into the data folder. Only relative names within it, so that a copy works elsewhere.
-    fn configure(&self, folder: &Path, port: u16) {
+    pub(super) fn configure(&self, folder: &Path, port: u16) {
         let data = folder.join("data");
         let mut settings = SETTINGS.map(|(name, value)| (name.to_owned(), value.to_owned())).to_vec();
         let mut set = |name: &str, value: &str| settings.push((name.to_owned(), value.to_owned()));

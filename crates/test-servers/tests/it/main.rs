@@ -2,5 +2,8 @@
 
 mod client;
 mod iam;
+mod moto;
+mod pgbouncer;
 mod postgres;
 mod proxy;
+mod speed;

@@ -5,7 +5,6 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use super::{Postgres, is_ready, tool};
-use crate::account;
 
 /// How long a standby may take to catch up.
 const PATIENCE: Duration = Duration::from_secs(60);
@@ -14,7 +13,7 @@ impl Postgres {
     /// A standby of this server, with the same set-up, on a port of its own. It is synchronous: from now on a commit
     /// here is answered when the standby has it too, and waits while there is none. Takes about 0.5 s.
     pub fn standby(&self) -> Postgres {
-        let (folder, name) = (account::folder(), standby_name());
+        let (folder, name) = (self.setup.folder(), standby_name());
         let (data, source) = (folder.join("data"), self.source(&name));
         let data = data.to_str().expect("temporary folders are UTF-8");
         let options = ["-R", "-X", "stream", "-c", "fast", "--no-sync"];

@@ -29,11 +29,11 @@ pub(super) fn data_folder(data: &Path) {
     }
 }
 
-/// The template under cargo's target folder, made if it is not there. `None` when this program lies elsewhere.
+/// The template in cargo's target folder, made if it is not there. `None` when this program lies elsewhere.
 fn template() -> Option<PathBuf> {
     let program = std::env::current_exe().ok()?;
-    // Cargo marks its target folder so.
-    let target = program.ancestors().find(|folder| folder.join("CACHEDIR.TAG").exists())?;
+    // Tests and benchmarks lie in `target/debug/deps`, or with another profile or triple in between.
+    let target = program.parent().filter(|folder| folder.ends_with("deps"))?.parent()?;
     let mut key = DefaultHasher::new();
     (super::tool("initdb", &["--version"]), OPTIONS).hash(&mut key);
     let template = target.join("test-servers").join(format!("postgres-{:016x}", key.finish()));

@@ -6,4 +6,3 @@ mod moto;
 mod pgbouncer;
 mod postgres;
 mod proxy;
-mod speed;

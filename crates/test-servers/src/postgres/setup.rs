@@ -60,7 +60,8 @@ impl Setup {
         }
     }
 
-    /// A setting of `postgresql.conf`, as text: `setting("max_connections", "5")`. The last one of a name wins.
+    /// A setting of `postgresql.conf`, as text: `setting("max_connections", "5")`, of which three are kept
+    /// for the superuser. The last one of a name wins.
     pub fn setting(mut self, name: &str, value: &str) -> Setup {
         self.settings.push((name.to_owned(), value.to_owned()));
         self

@@ -4,7 +4,7 @@ use std::process::{Command, Stdio};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use test_servers::{Ca, Postgres, needs};
+use test_servers::{Ca, Fault, FaultProxy, Postgres, needs};
 
 use crate::client::{Interactive, answer};
 
@@ -170,6 +170,24 @@ fn a_standby_takes_over_and_the_dead_primary_rejoins() {
     assert_eq!(one.query("select pg_is_in_recovery()"), [["t"]]);
     answer(&two.url("app"), &[], "insert into t values (3)").unwrap();
     assert_eq!(answer(&one.url("app"), &[], "select sum(a) from t"), Ok("6".into()));
+}
+
+/// What the proxy does to a COMMIT is what its names say, on a real server.
+#[test]
+fn a_commit_is_lost_before_or_after_it_is_done() {
+    if !needs::postgres() {
+        return;
+    }
+    let server = Postgres::plain().start();
+    answer(&server.url("app"), &[], "create table t (a int)").unwrap();
+    let proxy = FaultProxy::in_front_of(server.address());
+    for (fault, rows) in [(Fault::LoseRequest(b"COMMIT".to_vec()), "0"), (Fault::LoseAnswer(b"COMMIT".to_vec()), "1")] {
+        let mut client = Interactive::new(&server.url_at(proxy.address(), "app"));
+        assert_eq!(client.ask("BEGIN; INSERT INTO t VALUES (1) RETURNING a"), "1");
+        proxy.set(fault);
+        assert_eq!(client.ask("COMMIT"), "");
+        assert_eq!(answer(&server.url("app"), &[], "select count(*) from t"), Ok(rows.into()));
+    }
 }
 
 /// Run by [`a_killed_test_leaves_no_server`] in a process of its own, which it kills.

@@ -183,6 +183,9 @@ impl Attempt<'_> {
             &SqlState::PROTOCOL_VIOLATION if takes_no_options(refusal) => {
                 return ("the pooler takes no start-up options; leave options out of the settings".to_owned(), false);
             }
+            &SqlState::PROTOCOL_VIOLATION if refusal.message() == "SSL required" => {
+                return ("the pooler wants TLS; say sslmode=verify-full".to_owned(), false);
+            }
             // A pooler has no other code, and what it says is all there is.
             code => format!("the server refused the connection: {} ({})", one_line(refusal.message()), code.code()),
         };
@@ -207,7 +210,7 @@ fn meant(refusal: &DbError) -> SqlState {
         if text.contains("authentication failed") {
             return SqlState::INVALID_PASSWORD;
         }
-        if text.starts_with("no such database") {
+        if text.starts_with("no such database") || text.starts_with("database ") && text.ends_with("does not exist") {
             return SqlState::INVALID_CATALOG_NAME;
         }
         if text.starts_with("no more connections allowed") {

@@ -223,13 +223,19 @@ async fn a_token_logs_in_over_tls_and_never_without() {
         return;
     }
     let ca = Ca::new();
-    let keys = IamKeys::new();
+    let keys = IamKeys {
+        access_key: "AKIATEST".into(),
+        secret_key: "secret half".into(),
+        session_token: None,
+        region: "eu-central-1".into(),
+    };
     let server = Postgres::rds_iam("app", &keys, &ca.server()).start();
     let port = server.port();
     let url = format!("postgres://db.test:{port}/app?hostaddr=127.0.0.1&sslrootcert={}", ca.file().display());
     let signed = |generation| {
         let token = token(&keys, &format!("db.test:{port}"), "app");
-        Credential::new("app", Secret::new(token), generation).valid_until(std::time::SystemTime::now() + Duration::from_secs(900))
+        Credential::new("app", Secret::new(token), generation)
+            .valid_until(std::time::SystemTime::now() + Duration::from_secs(900))
     };
     let provider = Given::new("app", "");
     provider.change(|credential| *credential = signed(1));
@@ -274,13 +280,13 @@ fn token(keys: &IamKeys, endpoint: &str, user: &str) -> String {
     let query = format!(
         "Action=connect&DBUser={user}&X-Amz-Algorithm=AWS4-HMAC-SHA256&X-Amz-Credential={}%2F{}&X-Amz-Date={time}\
          &X-Amz-Expires=900&X-Amz-SignedHeaders=host",
-        keys.access_key_id,
+        keys.access_key,
         scope.replace('/', "%2F")
     );
     let empty = hex(&hash(MessageDigest::sha256(), b"").unwrap());
     let request = format!("GET\n/\n{query}\nhost:{endpoint}\n\nhost\n{empty}");
     let request = hex(&hash(MessageDigest::sha256(), request.as_bytes()).unwrap());
-    let mut key = sign(format!("AWS4{}", keys.secret_access_key).as_bytes(), &date);
+    let mut key = sign(format!("AWS4{}", keys.secret_key).as_bytes(), &date);
     for part in ["eu-central-1", "rds-db", "aws4_request"] {
         key = sign(&key, part);
     }

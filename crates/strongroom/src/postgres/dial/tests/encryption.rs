@@ -155,7 +155,7 @@ async fn a_server_certificate_and_a_bundle_that_are_renewed_are_used_at_once() {
     let dialer = super::Dialer::new(&settings).unwrap();
     dialer.dial().await.unwrap();
     let renewed = next.server();
-    let file = |path: std::path::PathBuf| path.display().to_string();
+    let file = |path: &Path| path.display().to_string();
     replace_identity(&server, &file(renewed.certificate_file()), &file(renewed.key_file()));
     assert!(dialer.dial().await.is_err());
     fs::write(&bundle, ca.pem() + "\nsome words between\n" + &next.pem()).unwrap();

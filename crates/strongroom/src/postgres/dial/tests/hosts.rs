@@ -107,3 +107,37 @@ async fn hosts_are_taken_in_a_random_order_when_that_is_asked_for() {
     // One of them 35 times or more: once in a hundred million runs.
     assert!(taken[0] > 3 && taken[1] > 3, "{taken:?}");
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn after_a_failover_the_new_primary_is_found() {
+    if !needs::postgres() {
+        return;
+    }
+    let primary = Postgres::plain().start();
+    let standby = primary.standby();
+    let both = [&primary, &standby];
+    let wants = |wanted: &str| list(&both, &format!("target_session_attrs={wanted}"));
+    for (wanted, expected, in_recovery) in [
+        ("primary", &primary, false),
+        ("read-write", &primary, false),
+        ("standby", &standby, true),
+        ("read-only", &standby, true),
+        ("prefer-standby", &standby, true),
+    ] {
+        let facts = dial(&wants(wanted)).await.unwrap().facts;
+        assert_eq!((facts.port, facts.in_recovery), (expected.port(), in_recovery), "{wanted}");
+    }
+    let (line, passing) = refusal(&list(&[&standby], "target_session_attrs=read-write")).await;
+    assert!(line.ends_with("it is read-only, and read-write is wanted") && passing, "{line}");
+
+    primary.kill();
+    assert!(refusal(&wants("primary")).await.1, "it may pass: the standby may be promoted");
+    standby.promote();
+    let facts = dial(&wants("primary")).await.unwrap().facts;
+    assert_eq!((facts.port, facts.in_recovery), (standby.port(), false));
+    // No standby is left: the primary will do.
+    assert_eq!(dial(&wants("prefer-standby")).await.unwrap().facts.port, standby.port());
+    primary.rejoin(&standby);
+    assert_eq!(dial(&wants("read-write")).await.unwrap().facts.port, standby.port());
+    assert_eq!(dial(&wants("standby")).await.unwrap().facts.port, primary.port());
+}

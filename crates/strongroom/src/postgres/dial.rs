@@ -20,8 +20,8 @@ use tokio_postgres::Client;
 pub(crate) use self::cancel::Canceller;
 use self::failure::{Failure, Gathered};
 pub(crate) use self::wire::Wire;
-use super::settings::{DEFAULT_PORT, Host, Place, Settings, TargetSession};
-use super::tls::{Tls, TlsFacts};
+use super::settings::{ChannelBinding, DEFAULT_PORT, Host, Place, Settings, TargetSession};
+use super::tls::{Tls, TlsFacts, TlsMode};
 use crate::credential::{Credential, LogIn, Login, Refusal};
 use crate::error::{Error, Result};
 use crate::random;
@@ -81,16 +81,18 @@ impl Dialer {
     ///
     /// [`Config`](Error::Config) when the settings do not fit together.
     pub(crate) fn new(settings: &Settings) -> Result<Self> {
-        let plain = settings.tls.mode == Some(super::tls::TlsMode::Disable);
-        if plain && settings.channel_binding == super::settings::ChannelBinding::Require {
-            return Err(Error::config("channel_binding", "is required, which needs TLS, and sslmode is disable"));
-        }
-        if plain && (settings.tls.client.is_some()) {
-            return Err(Error::config("sslcert", "is given, which needs TLS, and sslmode is disable"));
+        let mut tls = settings.tls.clone();
+        let bound = settings.channel_binding == ChannelBinding::Require;
+        match tls.mode {
+            None if bound => tls.mode = Some(TlsMode::VerifyFull),
+            Some(TlsMode::Disable) if bound => {
+                return Err(Error::config("channel_binding", "is required, which needs TLS, and sslmode is disable"));
+            }
+            _ => {}
         }
         Ok(Dialer {
             settings: Arc::new(settings.clone()),
-            tls: Arc::new(Tls::new(settings.tls.clone())),
+            tls: Arc::new(Tls::new(tls)),
             log_in: settings.credentials.clone().map(LogIn::new),
             without_options: AtomicBool::new(false),
         })

@@ -12,7 +12,7 @@ use tokio_postgres::{Client, Config, Connection, NoTls, SimpleQueryMessage};
 
 use super::super::settings::{self, Place, TargetSession, system_user};
 use super::super::tls::{TlsFacts, TlsMode};
-use super::failure::{Attempt, Failure, Gathered};
+use super::failure::{Attempt, Failure, Gathered, takes_no_options};
 use super::socket::{Address, Socket};
 use super::wire::Wire;
 use super::{Canceller, Dialed, Dialer, Facts, Target};
@@ -355,7 +355,7 @@ fn is_about_options(error: &tokio_postgres::Error) -> bool {
     let Some(refusal) = error.as_db_error() else { return false };
     match refusal.code() {
         &SqlState::FEATURE_NOT_SUPPORTED => true,
-        &SqlState::PROTOCOL_VIOLATION => refusal.message().contains("unsupported startup parameter"),
+        &SqlState::PROTOCOL_VIOLATION => takes_no_options(refusal),
         _ => false,
     }
 }

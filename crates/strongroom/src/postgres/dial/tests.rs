@@ -3,6 +3,7 @@
 mod credentials;
 mod encryption;
 mod hosts;
+mod pooler;
 mod sessions;
 
 use std::error::Error as _;

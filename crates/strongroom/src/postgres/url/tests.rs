@@ -150,7 +150,7 @@ fn every_parameter_takes_effect() {
     assert_eq!(all.options.as_deref(), Some("-c geqo=off"));
     assert_eq!(all.application_name, "?ber");
     assert_eq!(all.tls.mode, Some(TlsMode::VerifyCa));
-    assert_eq!(all.tls.roots, Roots::File("/ca.pem".into()));
+    assert_eq!(all.tls.roots, Some(Roots::File("/ca.pem".into())));
     let client = all.tls.client.unwrap();
     assert_eq!((client.certificate.as_path(), client.key.as_path()), (Path::new("/c.pem"), Path::new("/k.pem")));
     assert!(all.tls.only_1_3);
@@ -159,7 +159,7 @@ fn every_parameter_takes_effect() {
     assert_eq!(defaults.connect_timeout, Duration::from_secs(10));
     assert_eq!(defaults.tcp_user_timeout, Some(Duration::from_secs(60)));
     assert!(defaults.keepalive.is_some() && defaults.named_statements && !defaults.load_balance);
-    assert_eq!((defaults.tls.mode, defaults.tls.roots), (None, Roots::System));
+    assert_eq!((defaults.tls.mode, defaults.tls.roots), (None, None));
     assert!(defaults.application_name.starts_with("strongroom"), "{}", defaults.application_name);
 
     assert_eq!(settings("postgres://h?connect_timeout=0").connect_timeout, Duration::from_secs(300));
@@ -169,7 +169,7 @@ fn every_parameter_takes_effect() {
     assert_eq!(settings("postgres://h?ssl=true").tls.mode, Some(TlsMode::VerifyFull));
     assert_eq!(settings("postgres://h?sslmode=require").tls.mode, Some(TlsMode::VerifyFull));
     assert_eq!(settings("postgres://h?sslmode=disable").tls.mode, Some(TlsMode::Disable));
-    assert_eq!(settings("postgres://h?sslrootcert=system").tls.roots, Roots::System);
+    assert_eq!(settings("postgres://h?sslrootcert=system").tls.roots, Some(Roots::System));
     assert_eq!(settings("postgres://h?fallback_application_name=x").application_name, "x");
 }
 

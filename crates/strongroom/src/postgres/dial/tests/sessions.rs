@@ -81,7 +81,7 @@ async fn what_a_server_refuses_is_told_in_one_line_that_says_what_to_do() {
     assert!(line.contains("the connection was refused; is a server running, and on this port?"), "{line}");
     assert!(passing);
 
-    let (line, passing) = refusal("postgres://app@no-such-host.invalid/app").await;
+    let (line, passing) = refusal("postgres://app@no-such-host.invalid/app?connect_timeout=2").await;
     assert!(line.contains("its name cannot be resolved") || line.contains("its name was not resolved"), "{line}");
     assert!(passing);
 

@@ -14,6 +14,7 @@ use std::sync::Arc;
 
 use zeroize::Zeroizing;
 
+use crate::aws::AwsSecret;
 use crate::error::{Error, Result};
 use crate::secret::{MAX_SECRET_LEN, Secret, SecretProvider};
 
@@ -52,6 +53,18 @@ impl KeySource {
     /// when nobody waits for it any more; it fails when it prints more than one line, or its exit code is not 0.
     pub fn command(line: impl Into<String>) -> Self {
         command::Command::new(line.into()).into()
+    }
+
+    /// A secret in AWS Secrets Manager, by name or ARN: the whole of it, or one field of its JSON. [`AwsSecret`] has
+    /// further settings, and becomes a source by `into()`.
+    ///
+    /// In a build without the feature `aws` asking it is an error that names the feature.
+    pub fn aws_secret(id: impl Into<String>, field: Option<&str>) -> Self {
+        let secret = AwsSecret::new(id);
+        match field {
+            Some(field) => secret.field(field).into(),
+            None => secret.into(),
+        }
     }
 
     /// Asks the source.

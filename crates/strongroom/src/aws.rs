@@ -18,6 +18,8 @@ mod json;
 pub(crate) mod kms;
 mod secret;
 mod signature;
+#[cfg(all(test, feature = "aws"))]
+mod tests;
 mod token;
 
 use self::account::Account;

@@ -62,6 +62,12 @@ impl Account {
         self
     }
 
+    #[cfg(test)]
+    pub(super) fn with_keys(mut self, keys: Keys) -> Self {
+        self.identity = Identity::of(keys);
+        self
+    }
+
     /// What signs.
     pub(super) async fn keys(&self, who: &(dyn Display + Sync)) -> Result<Arc<Keys>> {
         let region = self.region_name(who).await?;
@@ -150,7 +156,9 @@ impl Account {
         match uri.scheme_str() {
             Some("https") => {}
             Some("http") if is_loopback => {}
-            Some("http") => return Err(refused("is http:// and not on this machine: the secret would travel in the open")),
+            Some("http") => {
+                return Err(refused("is http:// and not on this machine: the secret would travel in the open"));
+            }
             _ => return Err(refused("has no scheme; expected https://HOST:PORT")),
         }
         if uri.path() != "/" || uri.query().is_some() || uri.authority().is_some_and(|all| all.as_str().contains('@')) {

@@ -184,9 +184,8 @@ fn tls() -> io::Result<&'static SslConnector> {
 
 /// `Sat, 21 Nov 2026 08:09:10 GMT` (RFC 9110, section 5.6.7).
 fn parse_date(date: &str) -> Option<SystemTime> {
-    let format = format_description!(
-        "[weekday repr:short], [day] [month repr:short] [year] [hour]:[minute]:[second] GMT"
-    );
+    let format =
+        format_description!("[weekday repr:short], [day] [month repr:short] [year] [hour]:[minute]:[second] GMT");
     PrimitiveDateTime::parse(date, format).ok().map(|date| date.assume_utc().into())
 }
 

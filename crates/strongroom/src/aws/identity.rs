@@ -65,6 +65,13 @@ struct Kept {
 }
 
 impl Identity {
+    #[cfg(test)]
+    pub(super) fn of(keys: Keys) -> Self {
+        let identity = Identity::default();
+        identity.keep(Kept { keys: Arc::new(keys), renew_at: None });
+        identity
+    }
+
     /// The keys, looked for when there are none or their end is near. Who asks meanwhile gets the old ones while they hold,
     /// or waits for that search.
     ///
@@ -177,7 +184,8 @@ async fn find(who: &(dyn Display + Sync), source: &Source, region: &str) -> Resu
             Err(failed(who, &error, format!("the identity could not take on role {role} (sts:AssumeRole)")))
         }
         Err(_) => {
-            Err(Error::credential(who, format!("STS did not answer within {} s for role {role}", FAR.as_secs())).passing())
+            Err(Error::credential(who, format!("STS did not answer within {} s for role {role}", FAR.as_secs()))
+                .passing())
         }
     }
 }
@@ -227,8 +235,10 @@ async fn find_own(who: &(dyn Display + Sync), source: &Source, config: &Provider
             }
             Err(_) if name == "EC2 metadata" => format!(": no answer within {} s", limit.as_secs()),
             Err(_) => {
-                let reason =
-                    format!("the AWS identity of source `{name}` cannot be had: no answer within {} s", limit.as_secs());
+                let reason = format!(
+                    "the AWS identity of source `{name}` cannot be had: no answer within {} s",
+                    limit.as_secs()
+                );
                 return Err(Error::credential(who, reason).passing());
             }
         };
@@ -282,8 +292,10 @@ fn check_container_token(who: &(dyn Display + Sync)) -> Result<()> {
     if !is_bad(&token) {
         return Ok(());
     }
-    let reason = format!("the AWS identity of source `container` cannot be had: {name}, or what its _FILE holds, has a \
-         character that no header may have, such as a newline");
+    let reason = format!(
+        "the AWS identity of source `container` cannot be had: {name}, or what its _FILE holds, has a \
+         character that no header may have, such as a newline"
+    );
     Err(Error::credential(who, reason))
 }
 

@@ -4,8 +4,8 @@ use std::fmt::{self, Write};
 
 use zeroize::Zeroizing;
 
-use super::{Account, Operation};
 use super::json::{Object, quoted};
+use super::{Account, Operation};
 use crate::error::{Error, Result};
 
 /// How KMS is asked, and what the identity needs.
@@ -53,7 +53,8 @@ pub(super) async fn decrypt_as(
     }
     body.push_str(if context.is_empty() { "}" } else { "}}" });
     let answer = account.call(&who, &DECRYPT, body.as_bytes()).await?;
-    let answer = Object::parse(&answer).map_err(|reason| Error::credential(&who, format!("answered no JSON: {reason}")))?;
+    let answer =
+        Object::parse(&answer).map_err(|reason| Error::credential(&who, format!("answered no JSON: {reason}")))?;
     let plaintext = answer.text("Plaintext").and_then(|text| openssl::base64::decode_block(text).ok());
     plaintext.map(Zeroizing::new).ok_or_else(|| Error::credential(&who, "answered without a Plaintext in base64"))
 }

@@ -6,8 +6,8 @@ use std::time::Duration;
 
 use zeroize::Zeroizing;
 
-use super::{Account, Operation};
 use super::json::{Member, Object, quoted};
+use super::{Account, Operation};
 use crate::credential::{Cached, Credential, CredentialProvider, Login, Server};
 use crate::error::{Error, Result};
 use crate::secret::{BoxFuture, Secret, SecretProvider};
@@ -87,7 +87,7 @@ impl AwsSecret {
         AwsSecret(self.0.keep(keep))
     }
 
-    fn account(self, change: impl FnOnce(Account) -> Account) -> Self {
+    pub(super) fn account(self, change: impl FnOnce(Account) -> Account) -> Self {
         self.with(|asked| asked.account = change(std::mem::take(&mut asked.account)))
     }
 

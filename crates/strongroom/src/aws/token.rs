@@ -67,6 +67,13 @@ impl RdsIam {
     }
 }
 
+#[cfg(all(test, feature = "aws"))]
+impl RdsIam {
+    pub(super) fn with_account(account: Account) -> Self {
+        RdsIam { account, user: None }
+    }
+}
+
 impl CredentialProvider for RdsIam {
     fn credential<'a>(&'a self, login: &'a Login) -> BoxFuture<'a, Result<Credential>> {
         Box::pin(async move {
@@ -74,7 +81,10 @@ impl CredentialProvider for RdsIam {
                 return Err(Error::credential(self, "nothing names the user; name it in the URL"));
             };
             if login.host.is_empty() {
-                return Err(Error::credential(self, "nothing names the server, for which a token is made; name the host"));
+                return Err(Error::credential(
+                    self,
+                    "nothing names the server, for which a token is made; name the host",
+                ));
             }
             let (region, keys) = (self.account.region_name(self).await?, self.account.keys(self).await?);
             let time = SystemTime::now();
@@ -138,6 +148,13 @@ impl Dsql {
     }
 }
 
+#[cfg(all(test, feature = "aws"))]
+impl Dsql {
+    pub(super) fn with_account(account: Account) -> Self {
+        Dsql { account, is_admin: true }
+    }
+}
+
 impl CredentialProvider for Dsql {
     fn credential<'a>(&'a self, login: &'a Login) -> BoxFuture<'a, Result<Credential>> {
         Box::pin(async move {
@@ -150,7 +167,10 @@ impl CredentialProvider for Dsql {
                 None => return Err(Error::credential(self, "nothing names the user; name it in the URL")),
             };
             if login.host.is_empty() {
-                return Err(Error::credential(self, "nothing names the server, for which a token is made; name the host"));
+                return Err(Error::credential(
+                    self,
+                    "nothing names the server, for which a token is made; name the host",
+                ));
             }
             let (region, keys) = (self.account.region_name(self).await?, self.account.keys(self).await?);
             let time = SystemTime::now();

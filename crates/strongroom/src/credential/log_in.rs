@@ -18,6 +18,9 @@ const LONGEST_PAUSE: Duration = Duration::from_secs(60);
 /// First pause between two looks for a newer credential, doubled for each further one.
 const FIRST_LOOK: Duration = Duration::from_millis(50);
 
+/// The longest of these pauses: what a log-in waits at most for nothing when the rotation is over.
+const LONGEST_LOOK: Duration = Duration::from_millis(400);
+
 /// Asks a provider for each log-in, and keeps a refused one from being repeated without end.
 ///
 /// A refusal drops that credential's generation; a newer one is tried at once. A provider with
@@ -120,7 +123,7 @@ impl LogIn {
                     return Err(Refusal::Credential(refusal));
                 }
                 tokio::time::sleep(look - random::up_to(look / 2)).await;
-                look *= 2;
+                look = LONGEST_LOOK.min(look * 2);
                 credential = self.ask(login).await?;
             }
         }

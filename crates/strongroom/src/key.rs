@@ -14,6 +14,7 @@ use std::sync::Arc;
 
 use zeroize::Zeroizing;
 
+use crate::aws::AwsSecret;
 use crate::error::{Error, Result};
 use crate::secret::{MAX_SECRET_LEN, Secret, SecretProvider};
 
@@ -64,9 +65,16 @@ impl KeySource {
         Self::literal(format!("{}{name}", path.into().display()))
     }
 
-    /// TEMPORARY
-    pub fn aws_secret(id: &str, field: Option<&str>) -> Self {
-        Self::literal(format!("{id}{field:?}"))
+    /// A secret in AWS Secrets Manager, by name or ARN: the whole of it, or one field of its JSON. [`AwsSecret`] has
+    /// further settings, and becomes a source by `into()`.
+    ///
+    /// In a build without the feature `aws` asking it is an error that names the feature.
+    pub fn aws_secret(id: impl Into<String>, field: Option<&str>) -> Self {
+        let secret = AwsSecret::new(id);
+        match field {
+            Some(field) => secret.field(field).into(),
+            None => secret.into(),
+        }
     }
 
     /// The file that holds the secret as its whole content, if the source is [`file`](Self::file).

@@ -62,6 +62,7 @@
 
 #![deny(unsafe_op_in_unsafe_fn)]
 
+mod aws;
 mod backup;
 mod batch;
 pub mod blocking;
@@ -90,6 +91,7 @@ mod stats;
 mod stream;
 mod value;
 
+pub use self::aws::{AwsSecret, Dsql, RdsIam};
 pub use self::backup::Progress;
 pub use self::batch::Batch;
 pub use self::check::{Checked, Report};

@@ -67,6 +67,14 @@ impl<P: CredentialProvider> Cached<P> {
         self
     }
 
+    pub(crate) fn provider(&self) -> &P {
+        &self.provider
+    }
+
+    pub(crate) fn provider_mut(&mut self) -> &mut P {
+        &mut self.provider
+    }
+
     fn slot(&self, login: &Login) -> Arc<Slot> {
         let mut slots = self.slots.lock().unwrap_or_else(PoisonError::into_inner);
         match slots.get(login) {

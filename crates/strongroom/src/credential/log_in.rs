@@ -18,8 +18,8 @@ const LONGEST_PAUSE: Duration = Duration::from_secs(60);
 /// First pause before another look for a newer credential, doubled for each further one.
 const FIRST_LOOK: Duration = Duration::from_millis(50);
 
-/// The longest pause between two looks.
-const LONGEST_LOOK: Duration = Duration::from_secs(2);
+/// The longest of these pauses: what a log-in waits at most for nothing when the rotation is over.
+const LONGEST_LOOK: Duration = Duration::from_millis(400);
 
 /// Asks a provider for each log-in, and keeps a refused one from being repeated without end.
 ///

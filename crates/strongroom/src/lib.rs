@@ -102,6 +102,9 @@ pub use self::secret::{BoxFuture, Secret, SecretProvider};
 pub use self::session::{ReadSession, Savepoint, Session};
 pub use self::settings::Settings;
 pub use self::sops::Sops;
+#[cfg(fuzzing)]
+#[doc(hidden)]
+pub use self::sops::fuzzing;
 pub use self::stats::Stats;
 pub use self::stream::RowStream;
 pub use self::value::{FromValue, Params, Value};

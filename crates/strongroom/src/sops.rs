@@ -10,6 +10,8 @@ mod data_key;
 mod document;
 mod dotenv;
 mod encrypted;
+#[cfg(any(test, fuzzing))]
+pub mod fuzzing;
 mod identities;
 mod json;
 mod kms;

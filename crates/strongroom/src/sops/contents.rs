@@ -127,6 +127,3 @@ impl Walk<'_> {
         Ok(())
     }
 }
-
-#[cfg(test)]
-mod tests;

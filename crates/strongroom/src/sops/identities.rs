@@ -29,6 +29,11 @@ impl Surroundings {
         Surroundings(NAMES.into_iter().filter_map(|name| Some((name, std::env::var_os(name)?))).collect())
     }
 
+    #[cfg(test)]
+    pub(super) fn of<T: Into<OsString>>(variables: impl IntoIterator<Item = (&'static str, T)>) -> Self {
+        Surroundings(variables.into_iter().map(|(name, value)| (name, value.into())).collect())
+    }
+
     /// One that is set to nothing counts as not set.
     fn get(&self, name: &str) -> Option<&OsString> {
         self.0.get(name).filter(|value| !value.is_empty())
@@ -195,6 +200,3 @@ fn age_keys(text: &[u8]) -> Result<(Vec<Identity>, Option<String>), String> {
     }
     Ok((identities, problem))
 }
-
-#[cfg(test)]
-mod tests;

@@ -111,10 +111,13 @@ impl Message {
         }
     }
 
-    /// The kinds of recipients that it is encrypted for and that are not supported.
-    pub(super) fn foreign(&self) -> impl Iterator<Item = &str> {
-        let known = |kind: &str| matches!(kind, "X25519" | "ssh-ed25519" | "ssh-rsa") || kind.ends_with("-grease");
-        self.stanzas.iter().map(|stanza| stanza.kind.as_str()).filter(move |kind| !known(kind))
+    /// The kind of recipient that it is encrypted for, if none of its recipients is of a kind that is supported.
+    pub(super) fn foreign(&self) -> Option<&str> {
+        let is_known = |stanza: &Stanza| matches!(stanza.kind.as_str(), "X25519" | "ssh-ed25519" | "ssh-rsa");
+        match self.stanzas.iter().any(is_known) {
+            true => None,
+            false => self.stanzas.first().map(|stanza| stanza.kind.as_str()),
+        }
     }
 
     /// Decrypts the message if it is for this identity.

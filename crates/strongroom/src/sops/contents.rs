@@ -31,8 +31,10 @@ pub(super) fn read(
         let expected = decrypt(mac, data_key, &metadata.last_modified)
             .map_err(|_| "has a MAC that cannot be decrypted: sops.mac or sops.lastmodified was changed")?;
         let sum = hasher.finish().map_err(|error| openssl(&error))?;
-        let sum = Zeroizing::new(sum.iter().map(|byte| format!("{byte:02X}")).collect::<String>());
-        if expected.bytes.len() != sum.len() || !openssl::memcmp::eq(&expected.bytes, sum.as_bytes()) {
+        let mut digits = Zeroizing::new(Vec::with_capacity(2 * sum.len()));
+        let digit = |value: u8| b"0123456789ABCDEF"[usize::from(value)];
+        digits.extend(sum.iter().flat_map(|byte| [digit(byte >> 4), digit(byte & 15)]));
+        if expected.bytes.len() != digits.len() || !openssl::memcmp::eq(&expected.bytes, &digits) {
             return Err("has a MAC that does not match its values: one was changed, moved, added or taken away after \
                         the file was written; encrypt it anew if that was meant"
                 .to_owned());

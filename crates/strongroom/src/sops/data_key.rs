@@ -133,7 +133,7 @@ impl Search<'_> {
             let recipient = key.recipient.escape_debug();
             match message {
                 None => parts.push(format!("the age message for {recipient} is damaged")),
-                Some(message) => match message.foreign().next() {
+                Some(message) => match message.foreign() {
                     None => needed.push(recipient.to_string()),
                     Some("mlkem768x25519") => parts.push(format!(
                         "post-quantum age is not supported ({}…)",

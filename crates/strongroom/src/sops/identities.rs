@@ -20,23 +20,27 @@ const SSH_KEY_FILE: &str = "SOPS_AGE_SSH_PRIVATE_KEY_FILE";
 pub(super) const SSH_KEY_CMD: &str = "SOPS_AGE_SSH_PRIVATE_KEY_CMD";
 
 /// The variables of the environment that say where identities are.
-pub(super) struct Surroundings(HashMap<&'static str, OsString>);
+pub(super) struct Surroundings {
+    key: Option<Secret>,
+    others: HashMap<&'static str, OsString>,
+}
 
 impl Surroundings {
     pub(super) fn of_this_process() -> Self {
         const NAMES: [&str; 9] =
             [KEY, KEY_FILE, KEY_CMD, SSH_KEY_FILE, SSH_KEY_CMD, "XDG_CONFIG_HOME", "HOME", "APPDATA", "USERPROFILE"];
-        Surroundings(NAMES.into_iter().filter_map(|name| Some((name, std::env::var_os(name)?))).collect())
+        Self::of(NAMES.into_iter().filter_map(|name| Some((name, std::env::var_os(name)?))))
     }
 
-    #[cfg(test)]
-    pub(super) fn of<T: Into<OsString>>(variables: impl IntoIterator<Item = (&'static str, T)>) -> Self {
-        Surroundings(variables.into_iter().map(|(name, value)| (name, value.into())).collect())
+    /// A variable that is set to nothing counts as not set.
+    pub(super) fn of(variables: impl IntoIterator<Item = (&'static str, OsString)>) -> Self {
+        let mut others: HashMap<_, _> = variables.into_iter().filter(|(_, value)| !value.is_empty()).collect();
+        let key = others.remove(KEY).map(|key| Secret::new(key.into_encoded_bytes()));
+        Surroundings { key, others }
     }
 
-    /// One that is set to nothing counts as not set.
     fn get(&self, name: &str) -> Option<&OsString> {
-        self.0.get(name).filter(|value| !value.is_empty())
+        self.others.get(name)
     }
 
     /// A command that prints identities.
@@ -124,8 +128,8 @@ impl fmt::Display for Looked {
 /// The places that need no command to be run. Blocks while it reads files.
 pub(super) fn look(surroundings: &Surroundings) -> Vec<Looked> {
     let mut looked = Vec::new();
-    looked.push(match surroundings.get(KEY) {
-        Some(text) => Looked::at_age_keys(KEY, &Secret::new(text.clone().into_encoded_bytes())),
+    looked.push(match &surroundings.key {
+        Some(text) => Looked::at_age_keys(KEY, text),
         None => Looked::unset(KEY),
     });
     let named = |looked: &mut Vec<Looked>, name: &str, read: fn(String, &Secret) -> Looked| {

@@ -90,6 +90,8 @@ fn rsa(parts: &[&[u8]]) -> Result<PKey<Private>, ErrorStack> {
         let (mut less, mut exponent) = (BigNum::new()?, BigNum::new()?);
         less.checked_sub(prime, &one)?;
         exponent.nnmod(&d, &less, &mut context)?;
+        // Freeing does not wipe it.
+        less.clear();
         Ok::<_, ErrorStack>(exponent)
     };
     let (dp, dq) = (exponent(&p)?, exponent(&q)?);

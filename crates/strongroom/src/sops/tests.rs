@@ -10,7 +10,7 @@ fn fixture(name: &str) -> PathBuf {
 
 /// Reads `db_key` in these surroundings.
 async fn read(file: &str, variables: &[(&'static str, &Path)]) -> Result<String> {
-    let surroundings = Surroundings::of(variables.iter().copied());
+    let surroundings = Surroundings::of(variables.iter().map(|&(name, value)| (name, value.into())));
     let secret = Sops::new(fixture(file)).read(Some(surroundings)).await?;
     Ok(secret.expose_str().unwrap().to_owned())
 }

@@ -102,7 +102,7 @@ pub use self::secret::{BoxFuture, Secret, SecretProvider};
 pub use self::session::{ReadSession, Savepoint, Session};
 pub use self::settings::Settings;
 pub use self::sops::Sops;
-#[cfg(fuzzing)]
+#[cfg(any(test, fuzzing))]
 #[doc(hidden)]
 pub use self::sops::fuzzing;
 pub use self::stats::Stats;

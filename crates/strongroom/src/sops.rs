@@ -1,8 +1,9 @@
 //! Secrets in SOPS files, decrypted natively.
 //!
 //! Start from [`Sops`]. A file is read into a tree in document order (`document`; `yaml`, `json` and `dotenv` for each
-//! format), its section `sops` into `metadata`; `data_key` finds somebody who can decrypt the data key (`identities` and
-//! `age`, then `kms`); with it `contents` decrypts every value (`encrypted`), as the file's `rule` says, and checks the MAC.
+//! format), its section `sops` into `metadata`; `data_key` finds somebody who can decrypt the data key (`identities`
+//! and `age`, then `kms`); with it `contents` decrypts every value (`encrypted`), as the file's `rule` says, and checks
+//! the MAC.
 
 mod age;
 mod contents;
@@ -42,8 +43,8 @@ const DEFAULT_NAME: &str = "db_key";
 
 /// One value of a SOPS file: yaml, json, dotenv or binary, encrypted for age recipients or AWS KMS keys.
 ///
-/// The file is read anew each time. Its MAC is always verified. The extension says the format (`.yaml`, `.yml`, `.json`,
-/// `.env`); where it does not, the content does. At most 4 MiB, nested at most 100 deep.
+/// The file is read anew each time. Its MAC is always verified. The extension says the format (`.yaml`, `.yml`,
+/// `.json`, `.env`); where it does not, the content does. At most 4 MiB, nested at most 100 deep.
 ///
 /// A text is given as it is; whole numbers, other numbers and truth values as text (`42`, `0.5`, `true`).
 ///
@@ -77,20 +78,20 @@ impl Sops {
         Sops(Arc::new(Settings { path: path.into(), name: None, identity: None, accept_missing_mac: false }))
     }
 
-    /// The key to give. A dot walks into a map, as in `database.key`; a key that has dots itself is found as well. In a file
-    /// of several YAML documents, the first is looked at. The one key of a binary file is `data`.
+    /// The key to give. A dot walks into a map, as in `database.key`; a key that has dots itself is found as well. In a
+    /// file of several YAML documents, the first is looked at. The one key of a binary file is `data`.
     pub fn name(self, name: impl Into<String>) -> Self {
         self.with(|settings| settings.name = Some(name.into()))
     }
 
-    /// Where the age identities are: `AGE-SECRET-KEY-1…` or an SSH private key. By default all places are looked at that the
-    /// `sops` program looks at; with this, none of them.
+    /// Where the age identities are: `AGE-SECRET-KEY-1…` or an SSH private key. By default all places are looked at
+    /// that the `sops` program looks at; with this, none of them.
     pub fn identity(self, source: impl Into<KeySource>) -> Self {
         self.with(|settings| settings.identity = Some(source.into()))
     }
 
-    /// Accepts a file that has no MAC: whoever can write to it can then take values away, or put older ones of the same key
-    /// back. A MAC that is there is verified all the same, and a value that is not encrypted is not given.
+    /// Accepts a file that has no MAC: whoever can write to it can then take values away, or put older ones of the same
+    /// key back. A MAC that is there is verified all the same, and a value that is not encrypted is not given.
     pub fn accept_missing_mac(self) -> Self {
         self.with(|settings| settings.accept_missing_mac = true)
     }
@@ -130,9 +131,8 @@ impl Sops {
     }
 
     fn document(&self) -> Result<Document> {
-        let failed = |what: &str, error: std::io::Error| {
-            self.failed(format!("{what} ({})", error.kind())).caused_by(error)
-        };
+        let failed =
+            |what: &str, error: std::io::Error| self.failed(format!("{what} ({})", error.kind())).caused_by(error);
         let too_large = || self.failed(format!("is larger than {} MiB, which is no file of secrets", MAX_LEN >> 20));
         let path = &self.0.path;
         // Opening a pipe would wait for whoever writes into it.

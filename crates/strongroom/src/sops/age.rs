@@ -1,8 +1,8 @@
-//! Decrypting age messages (<https://age-encryption.org/v1>), as far as data keys need it: armored, of one chunk, for X25519
-//! and SSH recipients.
+//! Decrypting age messages (<https://age-encryption.org/v1>), as far as data keys need it: armored, of one chunk, for
+//! X25519 and SSH recipients.
 //!
-//! Over the OpenSSL that is linked anyway. The crate `age` would add 157 others, more than the rest of this one takes to
-//! compile, among them `rsa` with its timing side channel (RUSTSEC-2023-0071).
+//! Over the OpenSSL that is linked anyway. The crate `age` would add 157 others, more than the rest of this one takes
+//! to compile, among them `rsa` with its timing side channel (RUSTSEC-2023-0071).
 
 use base64::Engine;
 use base64::engine::general_purpose::{STANDARD, STANDARD_NO_PAD};
@@ -48,8 +48,8 @@ impl Identity {
         PKey::private_key_from_raw_bytes(secret, Id::X25519).map(Identity::X25519)
     }
 
-    /// The two identities that an Ed25519 SSH key is: for its SSH recipient, and for the age recipient that `ssh-to-age`
-    /// makes of it.
+    /// The two identities that an Ed25519 SSH key is: for its SSH recipient, and for the age recipient that
+    /// `ssh-to-age` makes of it.
     pub(super) fn of_ed25519(seed: &[u8; 32], public: Vec<u8>) -> Result<[Self; 2], ErrorStack> {
         let hash = Zeroizing::new(sha512(seed));
         let mut secret = Zeroizing::new([0; 32]);

@@ -41,7 +41,9 @@ pub(super) fn read(
         }
     }
     let Found { plain, is_encrypted } = found.ok_or("holds null, expected a value")?;
-    if !is_encrypted && (metadata.mac.is_none() || metadata.mac_only_encrypted || metadata.rule.encrypts(false).is_none()) {
+    if !is_encrypted
+        && (metadata.mac.is_none() || metadata.mac_only_encrypted || metadata.rule.encrypts(false).is_none())
+    {
         return Err("is not encrypted, and nothing protects it from being changed; encrypt it".to_owned());
     }
     Ok(plain.into_secret())

@@ -65,7 +65,8 @@ impl Search<'_> {
                 return self.try_identities(vec![looked]);
             }
         };
-        let (looked, surroundings) = off_the_runtime(move || Ok((identities::look(&surroundings), surroundings))).await?;
+        let (looked, surroundings) =
+            off_the_runtime(move || Ok((identities::look(&surroundings), surroundings))).await?;
         if let Some(data_key) = self.try_identities(looked)? {
             return Ok(Some(data_key));
         }

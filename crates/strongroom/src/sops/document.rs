@@ -51,7 +51,9 @@ impl Document {
             Some("yaml" | "yml") => Self::parse(Format::Yaml, text),
             Some("json") => Self::parse(Format::Json, text),
             Some("env") => Self::parse(Format::Dotenv, text),
-            Some("ini") => Err("is an ini file, which is not supported; expected yaml, json, dotenv or binary".to_owned()),
+            Some("ini") => {
+                Err("is an ini file, which is not supported; expected yaml, json, dotenv or binary".to_owned())
+            }
             _ => Self::sniff(text),
         }
     }
@@ -65,7 +67,8 @@ impl Document {
                 (vec![branch], metadata)
             }
         };
-        let metadata = metadata.filter(|metadata| !metadata.is_empty()).ok_or("is not a SOPS file: it has no section sops")?;
+        let metadata =
+            metadata.filter(|metadata| !metadata.is_empty()).ok_or("is not a SOPS file: it has no section sops")?;
         Ok(Document { format, branches, metadata })
     }
 
@@ -100,7 +103,10 @@ impl Document {
             [Node::Map(map)] => {
                 let keys: Vec<_> = map.iter().take(5).map(|(key, _)| key.escape_debug().to_string()).collect();
                 let more = if map.len() > keys.len() { ", …" } else { "" };
-                Err(format!("is a map, expected a value; go on with a dot and one of its keys: {}{more}", keys.join(", ")))
+                Err(format!(
+                    "is a map, expected a value; go on with a dot and one of its keys: {}{more}",
+                    keys.join(", ")
+                ))
             }
             [Node::List(_)] => Err("is a list, expected a value".to_owned()),
             [node] => Ok(node),

@@ -25,7 +25,9 @@ pub(super) fn read(text: &str) -> Result<(Map, Option<Map>), String> {
             None => variables.push((key.to_owned(), value)),
         }
     }
-    unique(&variables).and_then(|()| unique(&flattened)).map_err(|reason| format!("cannot be read as dotenv: {reason}"))?;
+    unique(&variables)
+        .and_then(|()| unique(&flattened))
+        .map_err(|reason| format!("cannot be read as dotenv: {reason}"))?;
     let mut metadata = Map::new();
     for (key, value) in flattened {
         let unusable = || format!("has metadata that cannot be read: sops_{}", key.escape_debug());
@@ -105,7 +107,8 @@ mod tests {
 
     #[test]
     fn variables_are_taken_as_they_are_and_the_metadata_is_unfolded() {
-        let text = "#comment\nA= a=b # c\\nd \n\nsops_age__list_1__map_enc=E\nsops_age__list_0__map_enc=F\nsops_mac=M\n";
+        let text =
+            "#comment\nA= a=b # c\\nd \n\nsops_age__list_1__map_enc=E\nsops_age__list_0__map_enc=F\nsops_mac=M\n";
         let (variables, metadata) = read(text).unwrap();
         assert_eq!(variables, [("A".to_owned(), Node::Text(" a=b # c\nd ".to_owned()))]);
         let item = |text: &str| Node::Map(vec![("enc".to_owned(), Node::Text(text.to_owned()))]);

@@ -47,7 +47,8 @@ pub(super) fn is_encrypted(text: &str) -> bool {
 /// The errors are the end of a sentence about the value.
 pub(super) fn decrypt(text: &str, data_key: &[u8], place: &str) -> Result<Plain, String> {
     let damaged = || "is encrypted and damaged: expected ENC[AES256_GCM,data:…,iv:…,tag:…,type:…]".to_owned();
-    let fields = text.strip_prefix("ENC[AES256_GCM,data:").and_then(|text| text.strip_suffix(']')).ok_or_else(damaged)?;
+    let fields =
+        text.strip_prefix("ENC[AES256_GCM,data:").and_then(|text| text.strip_suffix(']')).ok_or_else(damaged)?;
     let (data, fields) = fields.split_once(",iv:").ok_or_else(damaged)?;
     let (iv, fields) = fields.split_once(",tag:").ok_or_else(damaged)?;
     let (tag, kind) = fields.split_once(",type:").ok_or_else(damaged)?;
@@ -101,8 +102,7 @@ pub(super) mod tests {
     /// Encrypts a value as SOPS does.
     pub(in crate::sops) fn encrypt(bytes: &[u8], kind: &str, data_key: &[u8], place: &str) -> String {
         let (iv, mut tag) = ([7; 32], [0; 16]);
-        let data =
-            encrypt_aead(Cipher::aes_256_gcm(), data_key, Some(&iv), place.as_bytes(), bytes, &mut tag).unwrap();
+        let data = encrypt_aead(Cipher::aes_256_gcm(), data_key, Some(&iv), place.as_bytes(), bytes, &mut tag).unwrap();
         let [data, iv, tag] = [&data[..], &iv, &tag].map(|bytes| STANDARD.encode(bytes));
         format!("ENC[AES256_GCM,data:{data},iv:{iv},tag:{tag},type:{kind}]")
     }

@@ -13,8 +13,8 @@ pub const SEEDS: [(&str, &[u8], &[u8]); 4] = [
     ("binary", include_bytes!("../../tests/fixtures/sops/blob.bin"), b"canary \0\xff content\n"),
 ];
 
-/// Reads a file of this format that may be anything. It is refused, or gives the seed's value: whoever has no key makes no
-/// file that gives another. Whether it gave the value.
+/// Reads a file of this format that may be anything. It is refused, or gives the seed's value: whoever has no key makes
+/// no file that gives another. Whether it gave the value.
 ///
 /// # Panics
 ///
@@ -62,7 +62,7 @@ mod tests {
     /// Mutated seeds, the same ones each time. More of them: `STRONGROOM_FUZZ_ROUNDS`.
     #[test]
     fn a_mutated_file_is_refused_or_gives_its_value() {
-        let rounds = std::env::var("STRONGROOM_FUZZ_ROUNDS").map_or(1_000, |rounds| rounds.parse().unwrap());
+        let rounds = std::env::var("STRONGROOM_FUZZ_ROUNDS").map_or(5_000, |rounds| rounds.parse().unwrap());
         for (format, seed, _) in SEEDS {
             assert!(read(format, seed), "{format}");
             let mut random = Random(0x9e37_79b9_7f4a_7c15);
@@ -92,7 +92,22 @@ mod tests {
 
         fn mutate(&mut self, content: &mut Vec<u8>) {
             const TOKENS: [&str; 16] = [
-                "\n", ": ", "- ", "{", "}", "[", "]", "\"", "#", "---\n", "db_key: x\n", "&a ", "*a", "!!str ", "ENC[", "=",
+                "\n",
+                ": ",
+                "- ",
+                "{",
+                "}",
+                "[",
+                "]",
+                "\"",
+                "#",
+                "---\n",
+                "db_key: x\n",
+                "&a ",
+                "*a",
+                "!!str ",
+                "ENC[",
+                "=",
             ];
             let at = self.below(content.len());
             let end = (at + 1 + self.below(64)).min(content.len());
@@ -107,7 +122,8 @@ mod tests {
                 3 => drop(content.splice(at..at, TOKENS[self.below(TOKENS.len())].bytes())),
                 4 => {
                     // Lines change places.
-                    let mut lines: Vec<_> = content.split_inclusive(|&byte| byte == b'\n').map(<[u8]>::to_vec).collect();
+                    let mut lines: Vec<_> =
+                        content.split_inclusive(|&byte| byte == b'\n').map(<[u8]>::to_vec).collect();
                     let (one, two) = (self.below(lines.len()), self.below(lines.len()));
                     if !lines.is_empty() {
                         lines.swap(one, two);

@@ -138,16 +138,16 @@ pub(super) fn look(surroundings: &Surroundings) -> Vec<Looked> {
             None => Looked::unset(name),
         });
     };
-    named(&mut looked, KEY_FILE, |place, text| Looked::at_age_keys(place, text));
+    named(&mut looked, KEY_FILE, Looked::at_age_keys);
     if let Some(folder) = surroundings.config_folder() {
         let path = folder.join("sops").join("age").join("keys.txt");
-        looked.push(at_file(path.display().to_string(), &path, |place, text| Looked::at_age_keys(place, text)));
+        looked.push(at_file(path.display().to_string(), &path, Looked::at_age_keys));
     }
-    named(&mut looked, SSH_KEY_FILE, |place, text| Looked::at_ssh_key(place, text));
+    named(&mut looked, SSH_KEY_FILE, Looked::at_ssh_key);
     if let Some(home) = surroundings.home() {
         for name in ["id_ed25519", "id_rsa"] {
             let path = home.join(".ssh").join(name);
-            looked.push(at_file(path.display().to_string(), &path, |place, text| Looked::at_ssh_key(place, text)));
+            looked.push(at_file(path.display().to_string(), &path, Looked::at_ssh_key));
         }
     }
     looked

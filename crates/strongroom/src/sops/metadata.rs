@@ -195,7 +195,8 @@ mod tests {
     #[test]
     fn a_kms_key_is_read_with_role_profile_and_context() {
         let metadata = read(
-            "kms: [{arn: 'arn:aws:kms:x', role: 'arn:aws:iam:r', aws_profile: '', context: {b: '1', a: '2'}, enc: AQID}]",
+            "kms: [{arn: 'arn:aws:kms:x', role: 'arn:aws:iam:r', aws_profile: '', context: {b: '1', a: '2'}, \
+             enc: AQID}]",
         );
         let [key] = metadata.unwrap().keys.kms.try_into().unwrap();
         assert_eq!(
@@ -215,7 +216,9 @@ mod tests {
         let age = "age: [{recipient: age1x, enc: E}]";
         assert_eq!(read(&format!("{age}, shamir_threshold: 2")).unwrap().keys.age[0].recipient, "age1x");
         assert_eq!(read(&format!("key_groups: [{{{age}}}], shamir_threshold: 2")).unwrap().keys.age.len(), 1);
-        for (threshold, needs) in [("", "needs keys of all of its 2 key groups"), (", shamir_threshold: 1", "of 1 of its 2")] {
+        for (threshold, needs) in
+            [("", "needs keys of all of its 2 key groups"), (", shamir_threshold: 1", "of 1 of its 2")]
+        {
             let reason = read(&format!("key_groups: [{{{age}}}, {{{age}}}]{threshold}")).unwrap_err();
             assert!(reason.contains(needs) && reason.contains("Shamir"), "{reason}");
         }

@@ -185,7 +185,8 @@ fn is_float(text: &str) -> bool {
 /// A date, or a date and a time, as go-yaml takes them, in the form that Go writes.
 fn timestamp(text: &str) -> Option<String> {
     let number = |text: &str, lengths: std::ops::RangeInclusive<usize>| -> Option<u32> {
-        (lengths.contains(&text.len()) && text.bytes().all(|digit| digit.is_ascii_digit())).then(|| text.parse().ok())?
+        (lengths.contains(&text.len()) && text.bytes().all(|digit| digit.is_ascii_digit()))
+            .then(|| text.parse().ok())?
     };
     let (date, clock) = match text.find(['T', 't', ' ']) {
         Some(at) => (&text[..at], Some((&text[at + 1..], text.as_bytes()[at] == b' '))),

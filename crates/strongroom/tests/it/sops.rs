@@ -66,11 +66,23 @@ async fn every_format_type_and_kind_of_key_gives_its_values() {
         ),
         ("types.json", "age.txt", &[("database.port", "5432"), ("limits_unencrypted.half", "0.5")]),
         ("types.json", "other-age.txt", &[("db_key", "canary passphrase")]),
-        ("python.yaml", "age.txt", &[("db_key", "canary passphrase"), ("database.ratio", "0.25"), ("database.tls", "true")]),
+        (
+            "python.yaml",
+            "age.txt",
+            &[("db_key", "canary passphrase"), ("database.ratio", "0.25"), ("database.tls", "true")],
+        ),
         ("python.json", "age.txt", &[("tls.key", "key with a dot"), ("database.password", "canary päss")]),
         ("python.bin", "age.txt", &[("data", "canary content\n")]),
-        ("variables.env", "age.txt", &[("db_key", "canary passphrase"), ("LINES", "a\nb"), ("A_unencrypted", "x=y # z")]),
-        ("regex.yaml", "age.txt", &[("stringData.db_key", "canary passphrase"), ("created", "2026-11-21"), ("kind", "Secret")]),
+        (
+            "variables.env",
+            "age.txt",
+            &[("db_key", "canary passphrase"), ("LINES", "a\nb"), ("A_unencrypted", "x=y # z")],
+        ),
+        (
+            "regex.yaml",
+            "age.txt",
+            &[("stringData.db_key", "canary passphrase"), ("created", "2026-11-21"), ("kind", "Secret")],
+        ),
         ("suffix.yaml", "age.txt", &[("db_key_enc", "canary passphrase"), ("plain", "in the clear")]),
         ("mac-only-encrypted.yaml", "age.txt", &[("db_key", "canary passphrase")]),
         ("comments.yaml", "age.txt", &[("db_key", "canary passphrase")]),
@@ -96,7 +108,8 @@ async fn a_binary_file_gives_its_content_without_a_name() {
     assert_eq!(reason(read("blob.bin", "db_key", "age.txt").await), "db_key is not in the file");
 }
 
-/// What the Go program has written, in the folder that `STRONGROOM_SOPS_FIXTURES` names or in `shared/fixtures/sops` above.
+/// What the Go program has written, in the folder that `STRONGROOM_SOPS_FIXTURES` names or in `shared/fixtures/sops`
+/// above.
 #[tokio::test]
 async fn files_of_the_go_program_are_decrypted_as_far_as_their_keys_allow() {
     let above = || {
@@ -198,18 +211,35 @@ async fn a_file_that_was_tampered_with_is_refused() {
     };
     let moved = "cannot be decrypted: it was changed, or moved here from elsewhere";
     let mac = "has a MAC that does not match its values";
-    let cases: [(&str, &dyn Fn(String) -> String, &str); 16] = [
+    type Change<'c> = &'c dyn Fn(String) -> String;
+    let cases: [(&str, Change<'_>, &str); 16] = [
         ("types.yaml", &other_byte, moved),
         ("types.yaml", &|text| swapped(text, ("user", "password")), moved),
         ("types.yaml", &|text| text.replace("in the clear", "in the dark"), mac),
-        ("types.yaml", &|text| text.replace("\"most\": 1000", "\"most\": 1001").replace("most: 1000", "most: 1001"), mac),
+        (
+            "types.yaml",
+            &|text| text.replace("\"most\": 1000", "\"most\": 1001").replace("most: 1000", "most: 1001"),
+            mac,
+        ),
         ("types.yaml", &|text| text.replace("nothing: null", "nothing_unencrypted: 1"), mac),
         ("types.yaml", &|text| text.replace("empty: \"\"", "empty: \"x\""), "a value empty that is not encrypted"),
         ("types.yaml", &|text| format!("more_unencrypted: x\n{text}"), mac),
-        ("types.yaml", &|text| format!("more: x\n{text}"), "a value more that is not encrypted, which the section sops"),
-        ("types.yaml", &|text| format!("more: 1\n{text}"), "a value more that is not encrypted, which the section sops"),
+        (
+            "types.yaml",
+            &|text| format!("more: x\n{text}"),
+            "a value more that is not encrypted, which the section sops",
+        ),
+        (
+            "types.yaml",
+            &|text| format!("more: 1\n{text}"),
+            "a value more that is not encrypted, which the section sops",
+        ),
         ("types.yaml", &|text| text.replace("T08:00:00Z", "T08:00:01Z"), "sops.mac or sops.lastmodified was changed"),
-        ("types.yaml", &|text| text.replace("_unencrypted\"\n    version", "_other\"\n    version"), "which the section sops"),
+        (
+            "types.yaml",
+            &|text| text.replace("_unencrypted\"\n    version", "_other\"\n    version"),
+            "which the section sops",
+        ),
         ("types.yaml", &|text| text.replace("    mac: ", "    mac_was: "), "has no MAC"),
         ("types.yaml", &|text| text.replace("    version", "    mac_only_encrypted: true\n    version"), mac),
         ("types.json", &|text| text.replace("\"half\": 0.5", "\"half\": 0.25"), mac),

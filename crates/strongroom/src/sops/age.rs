@@ -222,3 +222,69 @@ fn open_chacha(key: &[u8; 32], nonce: &[u8; 12], sealed: &[u8]) -> Result<Zeroiz
     let (data, tag) = sealed.split_at(end);
     decrypt_aead(Cipher::chacha20_poly1305(), key, Some(nonce), &[], data, tag).map(Zeroizing::new)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::document::{Document, Format};
+    use super::super::metadata::Metadata;
+    use super::*;
+
+    fn identity(keys: &str) -> Identity {
+        keys.lines().find_map(Identity::parse).unwrap()
+    }
+
+    /// The data key's message in a fixture.
+    fn armored() -> String {
+        let text = include_str!("../../tests/fixtures/sops/types.yaml");
+        let document = Document::parse(Format::Yaml, text).unwrap();
+        Metadata::read(&document.metadata).unwrap().keys.age.remove(0).enc
+    }
+
+    /// Changes a byte of the message and armors it again.
+    fn with_byte(at: usize) -> String {
+        let text: String = armored().lines().filter(|line| !line.starts_with('-')).collect();
+        let mut message = STANDARD.decode(text).unwrap();
+        let at = if at == usize::MAX { message.len() - 1 } else { at };
+        message[at] ^= 1;
+        format!("{BEGIN}\n{}\n{END}\n", STANDARD.encode(message))
+    }
+
+    #[test]
+    fn a_message_opens_with_its_identity_and_with_no_other() {
+        let message = Message::parse(&armored()).unwrap();
+        let own = identity(include_str!("../../tests/fixtures/sops/keys/age.txt"));
+        assert_eq!(message.open(&own).unwrap().unwrap().len(), 32);
+        assert!(message.open(&identity(include_str!("../../tests/fixtures/sops/keys/other-age.txt"))).is_none());
+        assert_eq!(message.foreign(), None);
+    }
+
+    #[test]
+    fn a_message_with_any_bit_changed_does_not_open() {
+        let own = identity(include_str!("../../tests/fixtures/sops/keys/age.txt"));
+        let length =
+            STANDARD.decode(armored().lines().filter(|line| !line.starts_with('-')).collect::<String>()).unwrap().len();
+        for at in 0..length {
+            let opened = Message::parse(&with_byte(at)).and_then(|message| message.open(&own));
+            assert!(!matches!(opened, Some(Ok(_))), "byte {at}");
+        }
+        let opened = Message::parse(&with_byte(usize::MAX)).unwrap().open(&own);
+        assert!(matches!(opened, Some(Err("its age message is damaged"))));
+        for end in [0, 40, 100, armored().len() - 60] {
+            assert!(Message::parse(&armored()[..end]).is_none());
+        }
+    }
+
+    /// BIP 173's checksum: a mistyped identity is none.
+    #[test]
+    fn an_identity_is_read_with_its_checksum_and_in_either_case() {
+        let keys = include_str!("../../tests/fixtures/sops/keys/age.txt");
+        let text = keys.lines().last().unwrap();
+        assert!(Identity::parse(text).is_some() && Identity::parse(&text.to_lowercase()).is_some());
+        let last = if text.ends_with('Q') { "P" } else { "Q" };
+        for wrong in
+            ["", "AGE-SECRET-KEY-1", "age1qqqq", &format!("{}{last}", &text[..text.len() - 1]), &format!("{text}A")]
+        {
+            assert!(Identity::parse(wrong).is_none(), "{wrong}");
+        }
+    }
+}

@@ -61,8 +61,12 @@ impl Search<'_> {
         let surroundings = match identities {
             Identities::From(surroundings) => surroundings,
             Identities::Only(source) => {
-                let looked = Looked::at_any(source.to_string(), &source.secret().await?);
-                return self.try_identities(vec![looked]);
+                let text = source.secret().await.map_err(|error| {
+                    let failed = Error::credential(self.who, "the age identity that was named for it cannot be had");
+                    let failed = if error.is_passing() { failed.passing() } else { failed };
+                    failed.caused_by(error)
+                })?;
+                return self.try_identities(vec![Looked::at_any(source.to_string(), &text)]);
             }
         };
         let (looked, surroundings) =

@@ -129,3 +129,42 @@ impl<'k> Fields<'k> {
         Some(field)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_ed25519_key_in_pem_is_the_same_as_in_openssh_s_format() {
+        let openssh_text = include_str!("../../tests/fixtures/sops/keys/ssh-ed25519");
+        let base64: String = openssh_text.lines().filter(|line| !line.starts_with('-')).collect();
+        let file = STANDARD.decode(base64).unwrap();
+        // The secret is the 64 bytes in front of the comment: seed and public key.
+        let comment = file.windows(8).rposition(|window| window == b"\0\0\0\x04test").unwrap();
+        let pem = PKey::private_key_from_raw_bytes(&file[comment - 64..comment - 32], Id::ED25519).unwrap();
+        let pem = String::from_utf8(pem.private_key_to_pem_pkcs8().unwrap()).unwrap();
+        let public = |text: &str| match identities(text).unwrap().as_slice() {
+            [Identity::SshEd25519 { public, key }, Identity::X25519(_)] => {
+                (public.clone(), key.raw_public_key().unwrap())
+            }
+            _ => panic!("two identities"),
+        };
+        assert_eq!(public(&pem), public(openssh_text));
+    }
+
+    #[test]
+    fn a_protected_or_damaged_key_is_refused_in_its_own_words_and_asks_nobody() {
+        let refused = |text: &str| identities(text).err().unwrap();
+        assert_eq!(refused(include_str!("../../tests/fixtures/sops/keys/ssh-passphrase")), PASSPHRASE);
+        assert_eq!(refused("-----BEGIN RSA PRIVATE KEY-----\nProc-Type: 4,ENCRYPTED\n"), PASSPHRASE);
+        assert_eq!(refused("-----BEGIN ENCRYPTED PRIVATE KEY-----\n"), PASSPHRASE);
+        assert_eq!(refused(""), UNUSABLE);
+        let key = include_str!("../../tests/fixtures/sops/keys/ssh-rsa").trim();
+        let base64: String = key.lines().filter(|line| !line.starts_with('-')).collect();
+        let file = STANDARD.decode(base64).unwrap();
+        // Up to the padding and the comment, all of it is needed.
+        for length in (0..file.len() - 30).step_by(13) {
+            assert_eq!(openssh(&file[..length]).err(), Some(UNUSABLE), "{length}");
+        }
+    }
+}

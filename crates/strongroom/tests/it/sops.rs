@@ -163,6 +163,10 @@ async fn an_identity_that_does_not_fit_is_told_with_the_recipient_that_was_looke
     assert!(protected.contains("is protected by a passphrase, which is not supported"), "{protected}");
     let nothing = Sops::new(fixture("types.yaml")).identity(KeySource::literal("# nothing\n"));
     assert!(reason(nothing.secret().await).ends_with("holds no identity"));
+    let missing = Sops::new(fixture("types.yaml")).identity(KeySource::file("/nowhere/age.txt")).secret().await;
+    let cause = std::error::Error::source(missing.as_ref().unwrap_err()).unwrap().to_string();
+    assert!(cause.starts_with("key file /nowhere/age.txt: cannot be opened"), "{cause}");
+    assert_eq!(reason(missing), "the age identity that was named for it cannot be had");
     for (text, expected) in [
         ("AGE-PLUGIN-YUBIKEY-1CANARY", "line 1 is an age plugin's, which is not supported"),
         ("#\nAGE-SECRET-KEY-PQ-1CANARY", "line 2 is post-quantum, which is not supported"),

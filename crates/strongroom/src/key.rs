@@ -17,6 +17,7 @@ use zeroize::Zeroizing;
 use crate::aws::AwsSecret;
 use crate::error::{Error, Result};
 use crate::secret::{MAX_SECRET_LEN, Secret, SecretProvider};
+use crate::sops::Sops;
 
 pub(crate) use self::command::run as run_command;
 
@@ -60,9 +61,10 @@ impl KeySource {
         command::Command::new(line.into()).into()
     }
 
-    /// TEMPORARY
-    pub fn sops(path: impl Into<PathBuf>, name: &str) -> Self {
-        Self::literal(format!("{}{name}", path.into().display()))
+    /// A value of a SOPS file, decrypted with an age identity or AWS KMS; a dot in the name walks into a map. Short for
+    /// [`Sops`], which says more.
+    pub fn sops(path: impl Into<PathBuf>, name: impl Into<String>) -> Self {
+        Sops::new(path).name(name).into()
     }
 
     /// A secret in AWS Secrets Manager, by name or ARN: the whole of it, or one field of its JSON. [`AwsSecret`] has

@@ -85,8 +85,8 @@ use crate::error::{Error, Result};
 /// | `cipher.key_source` | `env`, `file`, `sops`, `command` or `aws-secret` | the first that is named, in this order | | Which source is used when several are named. |
 /// | `cipher.key_env` | a variable's name | none | | The key is that variable's content. |
 /// | `cipher.key_file` | a path | none | | The key is that file's content; mode 0600. |
-/// | `cipher.sops_path` | a path | none | | The key stands in that SOPS file; see [`KeySource::sops`](crate::KeySource::sops). |
-/// | `cipher.sops_key` | a name | `db_key` | | The key's name in the SOPS file; dots walk into maps. |
+/// | `cipher.sops_path` | a path | none | | The key stands in that SOPS file; see [`Sops`](crate::Sops). |
+/// | `cipher.sops_key` | a name, with dots into maps | `db_key`; a binary file's content | | Which value of that file it is. |
 /// | `cipher.key_command` | a command line | none | | The key is what that command prints; see [`KeySource::command`](crate::KeySource::command). |
 /// | `cipher.aws_secret` | a name or ARN | none | | The key is that secret of AWS Secrets Manager; needs feature `aws`. |
 /// | `cipher.aws_secret_field` | a name | none | | The key is that field of the secret, which is a JSON object. |

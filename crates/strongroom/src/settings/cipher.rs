@@ -6,6 +6,7 @@ use super::place::Place;
 use super::value::Value;
 use crate::error::{Error, Result};
 use crate::key::KeySource;
+use crate::sops::Sops;
 
 /// What was said about encryption.
 #[derive(Debug, Default)]

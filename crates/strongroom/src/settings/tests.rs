@@ -481,6 +481,9 @@ fn the_key_source_follows_from_what_is_named() {
         refused("key_source = 'file'\nkey_env = 'K'")
             .ends_with("it is file, and key_file, the file's path, is missing")
     );
+    assert_eq!(key("sops_path = '/s.yaml'").unwrap(), "SOPS file /s.yaml");
+    assert_eq!(key("sops_path = '/s.yaml'\nsops_key = 'a.b'").unwrap(), "SOPS file /s.yaml, key a.b");
+    assert_eq!(key("key_source = 'sops'\nkey_env = 'K'\nsops_path = '/s'").unwrap(), "SOPS file /s");
     for (cipher, missing) in [
         ("key_source = 'sops'\nsops_key = 'b'", "it is sops, and sops_path, the file's path, is missing"),
         ("sops_key = 'b'", "it is sops, and sops_path, the file's path, is missing"),
@@ -500,7 +503,7 @@ fn of_several_sources_in_one_place_the_first_in_order_is_used() {
     let all = [
         ("key_env = 'K'", "environment variable K"),
         ("key_file = '/k'", "key file /k"),
-        ("sops_path = '/s.yaml'", "SOPS file /s.yaml, key db_key"),
+        ("sops_path = '/s.yaml'", "SOPS file /s.yaml"),
         ("key_command = 'pass db canary'", "command pass"),
         ("aws_secret = 'app/db'\naws_secret_field = 'f'", "AWS secret app/db, field f"),
     ];

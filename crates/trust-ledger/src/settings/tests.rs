@@ -78,7 +78,7 @@ fn of_several_sources_of_the_key_in_one_place_the_first_in_order_is_used() {
         let environment: Vec<_> = all[first..].iter().rev().map(|&(name, value, _)| (name, value)).collect();
         assert_eq!(key(&environment), all[first].2);
     }
-    assert_eq!(key(&[("TRUST_LEDGER_KEY_SOPS", "/s.yaml")]), "the SOPS file /s.yaml, key db_key");
+    assert_eq!(key(&[("TRUST_LEDGER_KEY_SOPS", "/s.yaml")]), "the SOPS file /s.yaml");
     assert_eq!(key(&[("TRUST_LEDGER_KEY_AWS_SECRET", "app/db")]), "the AWS secret app/db");
 }
 

@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 
 use clap::Args;
 use serde::Serialize;
-use strongroom::KeySource;
+use strongroom::{KeySource, Sops};
 use time::OffsetDateTime;
 use time::macros::format_description;
 
@@ -165,8 +165,10 @@ impl NewKeyArguments {
             return Ok(Some(NewKey::Variable(name.clone())));
         }
         let source = if let Some(sops) = &self.new_key_sops {
-            let (path, name) = sops.rsplit_once('#').unwrap_or((sops, "db_key"));
-            KeySource::sops(std::path::absolute(path)?, name)
+            match sops.rsplit_once('#') {
+                Some((path, name)) => Sops::new(std::path::absolute(path)?).name(name).into(),
+                None => Sops::new(std::path::absolute(sops)?).into(),
+            }
         } else if let Some(line) = &self.new_key_command {
             KeySource::command(line)
         } else if let Some(secret) = &self.new_key_aws_secret {

@@ -1,9 +1,13 @@
 //! Which values of a file are encrypted. The file's section `sops` says it, and no value may deviate: an attacker could
 //! otherwise put values of his own in the clear where an encrypted one is expected.
 
-use regex_lite::Regex;
+use regex_lite::{Regex, RegexBuilder};
 
 use super::metadata::Section;
+
+/// The largest program that a regular expression may become, in bytes: the file's author chooses it, and each key is
+/// matched with it.
+const MAX_REGEX: usize = 64 * 1024;
 
 /// What decides whether a value is encrypted.
 #[derive(Debug)]
@@ -51,7 +55,7 @@ impl Rule {
         }
         let pattern = match name.ends_with("_suffix") {
             true => Pattern::Suffix(text.to_owned()),
-            false => Pattern::Regex(Regex::new(text).map_err(|error| {
+            false => Pattern::Regex(RegexBuilder::new(text).size_limit(MAX_REGEX).build().map_err(|error| {
                 format!("has an {name} that is not understood ({error}); the syntax is that of Rust's regex-lite")
             })?),
         };
@@ -108,6 +112,9 @@ mod tests {
     fn two_rules_and_an_unknown_syntax_are_refused() {
         let reason = rule(&[("encrypted_regex", "a"), ("unencrypted_suffix", "b")]).unwrap_err();
         assert!(reason.ends_with("both unencrypted_suffix and encrypted_regex"), "{reason}");
-        assert!(rule(&[("encrypted_regex", "(")]).unwrap_err().starts_with("has an encrypted_regex"));
+        for unusable in ["(", r"\p{L}", "(((a{99}){99}){99}){99}"] {
+            let reason = rule(&[("encrypted_regex", unusable)]).unwrap_err();
+            assert!(reason.starts_with("has an encrypted_regex that is not understood"), "{reason}");
+        }
     }
 }

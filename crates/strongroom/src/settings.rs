@@ -205,7 +205,10 @@ impl Settings {
             Some(place) => self.over(Config::at(place)),
             None => {
                 self.refuse_unknown()?;
-                Err(Error::config("db.url", "nothing names the database; expected sqlite:PATH or sqlite::memory:"))
+                Err(Error::config(
+                    "db.url",
+                    "nothing names the database; expected sqlite:PATH, sqlite::memory: or postgres://HOST/DATABASE",
+                ))
             }
         }
     }

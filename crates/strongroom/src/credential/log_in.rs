@@ -19,7 +19,7 @@ const LONGEST_PAUSE: Duration = Duration::from_secs(60);
 const FIRST_LOOK: Duration = Duration::from_millis(50);
 
 /// The longest of these pauses: what a log-in waits at most for nothing when the rotation is over.
-const LONGEST_LOOK: Duration = Duration::from_millis(400);
+const LONGEST_LOOK: Duration = Duration::from_secs(1);
 
 /// Asks a provider for each log-in, and keeps a refused one from being repeated without end.
 ///

@@ -145,7 +145,11 @@ impl Cipher {
             Kind::Env => KeySource::env(value(&self.key_env)?),
             Kind::File => KeySource::file(value(&self.key_file)?),
             Kind::Sops => {
-                KeySource::sops(value(&self.sops_path)?, value(&self.sops_key).map_or("db_key", String::as_str))
+                let file = Sops::new(value(&self.sops_path)?);
+                match value(&self.sops_key) {
+                    Some(name) => file.name(name).into(),
+                    None => file.into(),
+                }
             }
             Kind::Command => KeySource::command(value(&self.key_command)?),
             Kind::AwsSecret => {

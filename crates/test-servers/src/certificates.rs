@@ -25,6 +25,7 @@ use tempfile::TempDir;
 pub struct Ca {
     certificate: X509,
     key: PKey<Private>,
+    file: PathBuf,
     folder: Arc<TempDir>,
     issued: AtomicU32,
 }
@@ -35,7 +36,8 @@ pub struct Identity {
     certificate: String,
     key: String,
     issuer: String,
-    stem: PathBuf,
+    certificate_file: PathBuf,
+    key_file: PathBuf,
     _folder: Arc<TempDir>,
 }
 
@@ -55,7 +57,8 @@ impl Ca {
         builder.append_extension(usage).expect("constant");
         builder.sign(&key, MessageDigest::sha256()).expect("a P-256 key signs");
         let folder = Arc::new(tempfile::Builder::new().prefix("ts-ca-").tempdir().expect("a temporary folder"));
-        let ca = Ca { certificate: builder.build(), key, folder, issued: AtomicU32::new(1) };
+        let file = folder.path().join("ca.pem");
+        let ca = Ca { certificate: builder.build(), key, file, folder, issued: AtomicU32::new(1) };
         fs::write(ca.file(), ca.pem()).expect("own folder");
         ca
     }
@@ -66,8 +69,8 @@ impl Ca {
     }
 
     /// File with [`Ca::pem`], for `sslrootcert`.
-    pub fn file(&self) -> PathBuf {
-        self.folder.path().join("ca.pem")
+    pub fn file(&self) -> &Path {
+        &self.file
     }
 
     /// For a server called `db.test`, `localhost` and `127.0.0.1`, valid from yesterday for 30 days.
@@ -113,11 +116,12 @@ impl Ca {
             certificate: pem(builder.build().to_pem()),
             key: pem(key.private_key_to_pem_pkcs8()),
             issuer: self.pem(),
-            stem: self.folder.path().join(serial.to_string()),
+            certificate_file: self.folder.path().join(format!("{serial}.crt")),
+            key_file: self.folder.path().join(format!("{serial}.key")),
             _folder: self.folder.clone(),
         };
         fs::write(identity.certificate_file(), &identity.certificate).expect("own folder");
-        write_private(&identity.key_file(), &identity.key);
+        write_private(identity.key_file(), &identity.key);
         identity
     }
 }
@@ -134,13 +138,13 @@ impl Identity {
     }
 
     /// File with [`Identity::certificate`], for `sslcert`.
-    pub fn certificate_file(&self) -> PathBuf {
-        self.stem.with_extension("crt")
+    pub fn certificate_file(&self) -> &Path {
+        &self.certificate_file
     }
 
     /// File with [`Identity::key`], mode 0600, for `sslkey`.
-    pub fn key_file(&self) -> PathBuf {
-        self.stem.with_extension("key")
+    pub fn key_file(&self) -> &Path {
+        &self.key_file
     }
 
     /// The issuer's certificate, PEM.

@@ -101,10 +101,6 @@ impl Guard {
         self.server
     }
 
-    pub(crate) fn folder(&self) -> &Path {
-        &self.folder
-    }
-
     /// All that the server has written.
     pub(crate) fn log(&self) -> String {
         fs::read(self.folder.join("log")).map_or_else(|_| String::new(), |log| String::from_utf8_lossy(&log).into())

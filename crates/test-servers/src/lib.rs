@@ -25,10 +25,14 @@
 mod account;
 mod certificates;
 mod guard;
+mod moto;
 pub mod needs;
+mod pgbouncer;
 mod postgres;
 mod proxy;
 
 pub use certificates::{Ca, Identity};
+pub use moto::Moto;
+pub use pgbouncer::{PgBouncer, PgBouncerSetup};
 pub use postgres::{IamKeys, Postgres, Session, Setup, TestDatabase};
 pub use proxy::{Fault, FaultProxy};

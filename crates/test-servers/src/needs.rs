@@ -8,7 +8,10 @@
 //! }
 //! ```
 
-use crate::{account, postgres};
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use crate::{account, pgbouncer, postgres};
 
 /// PostgreSQL's server programs, and a user to run them. False: the test is to return.
 #[must_use]
@@ -20,6 +23,23 @@ pub fn postgres() -> bool {
 #[must_use]
 pub fn iam() -> bool {
     postgres() && met(postgres::iam::pam().is_some(), "PAM modules (Debian's libpam-wrapper and libpam-python)")
+}
+
+/// [`postgres`], and pgbouncer.
+#[must_use]
+pub fn pgbouncer() -> bool {
+    postgres() && met(Path::new(pgbouncer::PROGRAM).exists(), "pgbouncer (Debian's package pgbouncer)")
+}
+
+/// The interpreter with moto: `TRUST_LEDGER_PYTHON`. `None`: the test is to return.
+pub fn moto() -> Option<PathBuf> {
+    let has_moto = |python: &PathBuf| {
+        let found = "import importlib.util, sys; sys.exit(importlib.util.find_spec('moto') is None)";
+        Command::new(python).args(["-c", found]).output().is_ok_and(|output| output.status.success())
+    };
+    let python = std::env::var_os("TRUST_LEDGER_PYTHON").map(PathBuf::from).filter(has_moto);
+    met(python.is_some(), "TRUST_LEDGER_PYTHON with moto");
+    python
 }
 
 /// Skips a test that misses `what`, or fails it where nothing may be skipped.

@@ -3,6 +3,7 @@
 mod database;
 pub(crate) mod iam;
 mod setup;
+mod standby;
 mod template;
 
 use std::net::{Ipv4Addr, SocketAddr};
@@ -10,8 +11,8 @@ use std::path::{Path, PathBuf};
 use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError};
 
 pub use database::TestDatabase;
-use setup::Access;
 pub use iam::IamKeys;
+use setup::Access;
 pub use setup::Setup;
 
 use crate::account;

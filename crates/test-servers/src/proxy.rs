@@ -45,6 +45,8 @@ pub enum Fault {
     LoseRequest(Vec<u8>),
     /// The connection on which the client sends this is closed when the server has done all it was sent and before
     /// the client gets the answer: the work *was* done. Not found if the client had the statement prepared before.
+    /// The server is told that the client has ended, so it must be one that first does what it was sent: PostgreSQL
+    /// does, a pooler may not.
     LoseAnswer(Vec<u8>),
 }
 
@@ -129,7 +131,7 @@ impl FaultProxy {
     fn order(&self, order: impl FnOnce(blocking::Sender<()>) -> Order) {
         let (done, wait) = blocking::channel();
         let orders = self.orders.as_ref().expect("not being dropped");
-        orders.send(order(done)).ok().expect("the proxy's thread runs");
+        assert!(orders.send(order(done)).is_ok(), "the proxy's thread runs");
         wait.recv().expect("the proxy's thread runs");
     }
 }

@@ -275,7 +275,7 @@ fn the_built_in_sqlcipher_tells_its_version() {
 fn judge(variable: &str) -> Option<std::ffi::OsString> {
     let judge = std::env::var_os(variable);
     if judge.is_none() {
-        crate::skip(&format!("{variable}, see CONTRIBUTING.md"));
+        test_servers::needs::skip(&format!("{variable}, see CONTRIBUTING.md"));
     }
     judge
 }

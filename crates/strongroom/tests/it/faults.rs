@@ -23,7 +23,7 @@ impl SmallDisk {
             .output()
             .is_ok_and(|output| output.status.success());
         if !mounted {
-            crate::skip("the right to mount a file system (root)");
+            test_servers::needs::skip("the right to mount a file system (root)");
             return None;
         }
         Some(SmallDisk { folder })

@@ -110,11 +110,3 @@ async fn create_entry(db: &Database) {
 async fn count(db: &Database) -> i64 {
     db.fetch_value("SELECT count(*) FROM entry", strongroom::params![]).await.unwrap().unwrap()
 }
-
-/// Skips a test that misses something of its surroundings; where nothing may be skipped, fails it. See CONTRIBUTING.md.
-fn skip(needs: &str) {
-    let required = std::env::var_os("TRUST_LEDGER_REQUIRE_JUDGES").is_some_and(|value| value == "1")
-        || std::env::var_os("CI").is_some_and(|value| value == "true");
-    assert!(!required, "needs {needs}");
-    println!("skipped: needs {needs}");
-}

@@ -84,11 +84,8 @@ impl Service {
         write(&data.join("iam-endpoints"), &crate::Ca::NAMES.map(|host| format!("{host}:{port}\n")).concat());
         let module = data.join("pam_iam.py");
         write(&module, MODULE);
-        let rules = format!(
-            "auth required {} {}\naccount required pam_permit.so\n",
-            pam.python.display(),
-            module.display()
-        );
+        let rules =
+            format!("auth required {} {}\naccount required pam_permit.so\n", pam.python.display(), module.display());
         fs::create_dir_all(data.join("pam.d")).expect("own folder");
         write(&data.join("pam.d/rdsiam"), &rules);
     }

@@ -2,7 +2,7 @@
 
 use std::ffi::OsString;
 use std::fs;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Mutex;
 
 use super::{Postgres, iam, quote, template};
@@ -21,6 +21,7 @@ pub struct Setup {
     pub(super) tls: Option<Identity>,
     pub(super) only_tls: bool,
     pub(super) only_socket: bool,
+    pub(super) durable: bool,
     pub(super) settings: Vec<(String, String)>,
 }
 
@@ -35,10 +36,11 @@ pub(super) enum Access {
 
 /// Before all others, so that a test's own come last and win.
 const SETTINGS: [(&str, &str); 6] = [
-    ("fsync", "off"),
     // WAL files are small here (see the template), the room for them is as usual.
     ("max_wal_size", "1GB"),
     ("min_wal_size", "80MB"),
+    // What a standby that starts, or a rewind, may ask for.
+    ("wal_keep_size", "512MB"),
     ("log_line_prefix", "%m [%p] %q%u@%d "),
     ("log_timezone", "UTC"),
     ("timezone", "UTC"),
@@ -53,11 +55,13 @@ impl Setup {
             tls: None,
             only_tls: false,
             only_socket: false,
+            durable: false,
             settings: Vec::new(),
         }
     }
 
-    /// A setting of `postgresql.conf`, as text: `setting("max_connections", "5")`. The last one of a name wins.
+    /// A setting of `postgresql.conf`, as text: `setting("max_connections", "5")`, of which three are kept
+    /// for the superuser. The last one of a name wins.
     pub fn setting(mut self, name: &str, value: &str) -> Setup {
         self.settings.push((name.to_owned(), value.to_owned()));
         self
@@ -81,20 +85,21 @@ impl Setup {
         self
     }
 
-    /// Data reaches the disk (`fsync=on`), as benchmarks need it. Else a server is as fast as it can be, and only a
-    /// crash of the machine, not of the server, would lose data.
-    pub fn durable(self) -> Setup {
-        self.setting("fsync", "on")
+    /// Data is on disk, and gets there before a commit is answered (`fsync=on`), as benchmarks need it. Else it may be
+    /// in memory (`/dev/shm`), and a crash of the machine, though not of the server, would lose it.
+    pub fn durable(mut self) -> Setup {
+        self.durable = true;
+        self
     }
 
-    /// Starts the server and makes the role and a database of the same name that it owns. Takes about 0.3 s; the first
-    /// time ever under a target folder 0.5 s more.
+    /// Starts the server and makes the role and a database of the same name that it owns. Takes about 0.2 s; the first
+    /// time in a target folder 1 s more.
     ///
     /// # Panics
     ///
     /// With the server's log, when it does not start.
     pub fn start(self) -> Postgres {
-        let folder = account::folder();
+        let folder = self.folder();
         template::data_folder(&folder.join("data"));
         let server = self.launch(&folder);
         let role = quote('"', &server.setup.user);
@@ -106,6 +111,11 @@ impl Setup {
             server.execute(&format!("create role rds_iam; grant rds_iam to {role}"));
         }
         server
+    }
+
+    /// A folder for a server like this.
+    pub(super) fn folder(&self) -> PathBuf {
+        if self.durable { account::folder() } else { account::folder_in_memory() }
     }
 
     /// Starts a server on the data in `folder/data`, whatever it was made from. Another port each time that somebody
@@ -122,8 +132,9 @@ impl Setup {
         for _ in 0..10 {
             let port = guard::free_port();
             self.configure(folder, port);
-            let guard = server
-                .get_or_insert_with(|| Guard::new(folder, account::command(Path::new(guard::SHELL)), "QUIT", &program));
+            let guard = server.get_or_insert_with(|| {
+                Guard::new(folder, account::command(Path::new(guard::SHELL)), self.last_signal(), &program)
+            });
             if guard.start(|| super::is_ready(&data)) {
                 let guard = server.take().expect("just started");
                 return Postgres { setup: self, port, folder: folder.to_owned(), guard: Mutex::new(guard) };
@@ -135,11 +146,18 @@ impl Setup {
         panic!("PostgreSQL does not start; its log:\n{}", server.map_or_else(String::new, |guard| guard.log()));
     }
 
+    /// Ends the server at once. One with PAM is ended as an administrator does, because its sessions have folders in
+    /// `/tmp` to clean up (pam_wrapper's).
+    fn last_signal(&self) -> &'static str {
+        if matches!(self.access, Access::Iam(_)) { "INT" } else { "QUIT" }
+    }
+
     /// Writes the configuration into the data folder. Only relative names within it, so that a copy works elsewhere.
-    fn configure(&self, folder: &Path, port: u16) {
+    pub(super) fn configure(&self, folder: &Path, port: u16) {
         let data = folder.join("data");
         let mut settings = SETTINGS.map(|(name, value)| (name.to_owned(), value.to_owned())).to_vec();
         let mut set = |name: &str, value: &str| settings.push((name.to_owned(), value.to_owned()));
+        set("fsync", if self.durable { "on" } else { "off" });
         set("listen_addresses", if self.only_socket { "" } else { "127.0.0.1" });
         set("port", &port.to_string());
         set("unix_socket_directories", &folder.to_string_lossy());

@@ -29,11 +29,12 @@ pub(super) fn data_folder(data: &Path) {
     }
 }
 
-/// The template under cargo's target folder, made if it is not there. `None` when this program lies elsewhere.
+/// The template in cargo's target folder, made if it is not there. `None` when this program lies elsewhere, or
+/// may not write there.
 fn template() -> Option<PathBuf> {
     let program = std::env::current_exe().ok()?;
-    // Cargo marks its target folder so.
-    let target = program.ancestors().find(|folder| folder.join("CACHEDIR.TAG").exists())?;
+    // Tests and benchmarks lie in `target/debug/deps`, or with another profile or triple in between.
+    let target = program.parent().filter(|folder| folder.ends_with("deps"))?.parent()?;
     let mut key = DefaultHasher::new();
     (super::tool("initdb", &["--version"]), OPTIONS).hash(&mut key);
     let template = target.join("test-servers").join(format!("postgres-{:016x}", key.finish()));
@@ -44,8 +45,9 @@ fn template() -> Option<PathBuf> {
     let folder = account::folder();
     initdb(&folder.join("data"));
     let unfinished = template.with_extension(std::process::id().to_string());
-    fs::create_dir_all(unfinished.parent()?).and_then(|()| copy(&folder.join("data"), &unfinished)).ok()?;
-    fs::remove_dir_all(folder).ok()?;
+    let copied = fs::create_dir_all(unfinished.parent()?).and_then(|()| copy(&folder.join("data"), &unfinished));
+    fs::remove_dir_all(folder).expect("own folder");
+    copied.ok()?;
     // Whole or not at all. Whoever comes second finds the first one's.
     if fs::rename(&unfinished, &template).is_err() {
         fs::remove_dir_all(&unfinished).ok()?;

@@ -105,11 +105,12 @@ impl<'a> Direction<'a> {
     async fn requests(&mut self) -> End {
         while let Some(piece) = self.read().await {
             let state = self.state.borrow().clone();
-            if let Fault::LoseRequest(pattern) | Fault::LoseAnswer(pattern) = &state.fault {
-                if self.finds(pattern, &piece) && self.happens(&state) {
-                    let lose_answer = matches!(state.fault, Fault::LoseAnswer(_));
-                    return if lose_answer { End::LoseAnswer(piece) } else { End::Cut };
-                }
+            if let Fault::LoseRequest(pattern) | Fault::LoseAnswer(pattern) = &state.fault
+                && self.finds(pattern, &piece)
+                && self.happens(&state)
+            {
+                let lose_answer = matches!(state.fault, Fault::LoseAnswer(_));
+                return if lose_answer { End::LoseAnswer(piece) } else { End::Cut };
             }
             if !self.write(&piece).await {
                 return End::Over;

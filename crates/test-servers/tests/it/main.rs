@@ -2,5 +2,7 @@
 
 mod client;
 mod iam;
+mod moto;
+mod pgbouncer;
 mod postgres;
 mod proxy;

@@ -39,6 +39,15 @@ const NEEDS: &[Need] = &[
         present: || !system_openssl() || succeeds("pkg-config", &["--exists", "openssl"]),
         packages: &["libssl-dev", "pkg-config"],
     },
+    // The crate test-servers finds its programs in the same places. Each test starts servers of its own.
+    Need { what: "PostgreSQL", present: || holds("/usr/lib/postgresql", "bin/initdb"), packages: &["postgresql"] },
+    Need { what: "pgbouncer", present: || Path::new("/usr/sbin/pgbouncer").exists(), packages: &["pgbouncer"] },
+    // A PostgreSQL that checks IAM tokens as RDS does.
+    Need {
+        what: "PAM modules",
+        present: || is_library("libpam_wrapper.so") && is_library("security/pam_python.so"),
+        packages: &["libpam-wrapper", "libpam-python"],
+    },
 ];
 
 /// Installs what is missing, or says what to type.
@@ -104,6 +113,16 @@ fn apt_get(sudo: bool) -> Command {
     // A new machine may still be installing its own updates: wait for apt's lock instead of failing.
     command.args(["DEBIAN_FRONTEND=noninteractive", "apt-get", "--quiet", "-o", "DPkg::Lock::Timeout=300"]);
     command
+}
+
+/// Whether a folder in `parent`, whatever its name (a version, an architecture), holds `file`.
+fn holds(parent: &str, file: &str) -> bool {
+    Path::new(parent).read_dir().is_ok_and(|entries| entries.flatten().any(|entry| entry.path().join(file).exists()))
+}
+
+fn is_library(file: &str) -> bool {
+    ["/usr/lib", "/lib", "/usr/lib64"].iter().any(|folder| Path::new(folder).join(file).exists())
+        || holds("/usr/lib", file)
 }
 
 /// Whether the build links the system's OpenSSL, by the rule of the crate openssl-sys.

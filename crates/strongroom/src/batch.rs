@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use crate::row::Row;
 use crate::value::Params;
 
 /// Several statements that are run in order as one unit: all of them, or none.
@@ -37,6 +38,23 @@ pub(crate) enum ParamSets {
     Many(Vec<Params>),
     /// The text is a script: several statements, without parameters.
     Script,
+}
+
+/// Which of a statement's rows are wanted.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Want {
+    /// None, only the count of rows changed.
+    Count,
+    /// The first so many. A statement that writes is run to its end all the same.
+    Rows { at_most: usize },
+}
+
+/// What one statement did.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Answer {
+    /// Rows inserted, updated or deleted by the statement itself (not by triggers).
+    pub(crate) affected: u64,
+    pub(crate) rows: Vec<Row>,
 }
 
 impl ParamSets {

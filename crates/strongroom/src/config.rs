@@ -3,15 +3,21 @@
 //! Start from [`Config::sqlite`], [`Config::from_url`] or [`Config::from_file`].
 
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::Duration;
 
 use crate::connection::Connection;
+use crate::credential::CredentialProvider;
 use crate::database::Database;
 use crate::error::{Error, Result};
 use crate::key::KeySource;
+use crate::link::SessionLink;
 use crate::migration::Migrations;
 use crate::pool::{self, clamp};
-use crate::sqlite::{Settings, SettingsPlace};
+use crate::postgres;
+
+/// Below the 1,800 s after which RDS Proxy cuts an idle connection, and most firewalls forget it.
+const SERVER_MAX_LIFETIME: Duration = Duration::from_secs(1_500);
 
 /// What a database handle opens, and how.
 ///
@@ -23,7 +29,7 @@ use crate::sqlite::{Settings, SettingsPlace};
 /// | [`connect_attempts`](Self::connect_attempts) | 3 | 1 | 10 |
 /// | [`connect_delay`](Self::connect_delay) | 0.5 s | 0.1 s | 60 s |
 /// | [`pool_idle_timeout`](Self::pool_idle_timeout) | 10 min | 1 s | 1 day |
-/// | [`pool_max_lifetime`](Self::pool_max_lifetime) | none | 1 s | 1 day |
+/// | [`pool_max_lifetime`](Self::pool_max_lifetime) | none; on PostgreSQL 1,500 s | 1 s | 1 day |
 /// | [`pool_leak_warning`](Self::pool_leak_warning) | none | 1 s | 1 day |
 /// | [`session_max_age`](Self::session_max_age) | 60 s | 1 s | 3600 s |
 /// | [`cache_kib`](Self::cache_kib) | 16,384 | 64 | 4,194,304 |
@@ -43,26 +49,85 @@ pub struct Config {
     settings: Settings,
     migrations: Option<&'static Migrations>,
     migrate: bool,
+    /// What a builder method could not use.
+    refused: Option<Error>,
+}
+
+/// What is to be opened, and how.
+#[derive(Clone, Debug)]
+pub(crate) struct Settings {
+    pub(crate) target: Target,
+    pub(crate) key: Option<KeySource>,
+    pub(crate) create: bool,
+    /// Sizes count SQLite's writer.
+    pub(crate) pool: pool::Settings,
+    pub(crate) session_max_age: Duration,
+    pub(crate) cache_kib: u32,
+    pub(crate) inline_reads: bool,
+}
+
+/// Where the database is.
+#[derive(Clone, Debug)]
+pub(crate) enum Target {
+    File(PathBuf),
+    Memory,
+    Server(Box<postgres::Settings>),
+}
+
+impl Settings {
+    /// The database's name in messages.
+    pub(crate) fn name(&self) -> String {
+        match &self.target {
+            Target::File(path) => path.display().to_string(),
+            Target::Memory => ":memory:".to_owned(),
+            Target::Server(settings) => settings.shown(),
+        }
+    }
 }
 
 impl Config {
     /// A SQLite database in a file. With a [`key`](Self::key) it is encrypted (SQLCipher 4), without one it is plain.
     pub fn sqlite(path: impl Into<PathBuf>) -> Self {
-        Self::at(SettingsPlace::File(path.into()))
+        Self::at(Target::File(path.into()))
     }
 
     /// A SQLite database in memory: one connection, on which sessions and reads take turns. It is gone with the handle.
     pub fn memory() -> Self {
-        Self::at(SettingsPlace::Memory)
+        Self::at(Target::Memory)
     }
 
-    /// The database that a URL names: `sqlite:PATH`, relative or absolute, or `sqlite::memory:`.
+    /// A database on a PostgreSQL server: the host's name or address (or the folder of its unix socket), the database's name
+    /// and the user's. TLS with the system's roots; host name and certificate are verified, unless the host is this machine.
+    ///
+    /// The password is the [`credentials`](Self::credentials)' to give. Ports, several hosts, client certificates, a CA of your
+    /// own and whatever else libpq knows can be said by [`from_url`](Self::from_url).
+    ///
+    /// ```no_run
+    /// # async fn example() -> strongroom::Result<()> {
+    /// use strongroom::{Config, KeySource, Password};
+    ///
+    /// let password = Password::new("app_user", KeySource::env("APP_DB_PASSWORD"));
+    /// let db = Config::postgres("db.example.com", "app", "app_user").credentials(password).connect().await?;
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub fn postgres(host: &str, database: &str, user: &str) -> Self {
+        match postgres::Settings::new(host, database, user) {
+            Ok(server) => Self::at(Target::Server(Box::new(server))),
+            // Said when it is opened, as all that does not fit.
+            Err(error) => Config { refused: Some(error), ..Self::at(Target::Memory) },
+        }
+    }
+
+    /// The database that a URL names: `sqlite:PATH`, relative or absolute; `sqlite::memory:`;
+    /// `postgres://USER@HOST:PORT/DATABASE?sslmode=verify-full` and what else libpq reads, also its `key=value` text.
     ///
     /// # Errors
     ///
-    /// [`Config`](Error::Config) when the URL has another scheme or no path.
+    /// [`Config`](Error::Config) when the URL has another scheme or no path, or says something that is not understood. No
+    /// password is shown.
     pub fn from_url(url: &str) -> Result<Self> {
-        place(url).map(Self::at).map_err(|reason| Error::config("url", reason))
+        target(url).map(Self::at).map_err(|reason| Error::config("url", reason))
     }
 
     /// What section `db` of a TOML or YAML file says; the keys are listed at [`Settings`](crate::Settings). What is set on
@@ -75,19 +140,21 @@ impl Config {
         crate::Settings::new().file(path)?.config()
     }
 
-    pub(crate) fn at(place: SettingsPlace) -> Self {
+    pub(crate) fn at(target: Target) -> Self {
+        let max_lifetime = matches!(target, Target::Server(_)).then_some(SERVER_MAX_LIFETIME);
         Config {
             settings: Settings {
-                place,
+                target,
                 key: None,
                 create: true,
-                pool: pool::Settings::default(),
+                pool: pool::Settings::default().max_lifetime(max_lifetime),
                 session_max_age: Duration::from_secs(60),
                 cache_kib: 16 * 1024,
                 inline_reads: true,
             },
             migrations: None,
             migrate: true,
+            refused: None,
         }
     }
 
@@ -95,6 +162,54 @@ impl Config {
     /// from it.
     pub fn key(mut self, key: impl Into<KeySource>) -> Self {
         self.settings.key = Some(key.into());
+        self
+    }
+
+    /// Who logs in to the server: asked for each physical connection. It overrides a password in the URL. PostgreSQL only.
+    pub fn credentials(self, provider: impl CredentialProvider) -> Self {
+        self.on_server("credentials", |server| server.credentials(Arc::new(provider)))
+    }
+
+    /// What the server shows as the client's name, in `pg_stat_activity` and its log. Default: the program's. PostgreSQL only.
+    pub fn application_name(self, name: &str) -> Self {
+        self.on_server("application_name", |server| server.application_name(name))
+    }
+
+    /// Longest time to connect to one of the server's addresses and log in. Default 10 s, 1 s to 300 s. PostgreSQL only.
+    pub fn connect_timeout(self, timeout: Duration) -> Self {
+        self.on_server("connect_timeout", |server| server.connect_timeout(timeout))
+    }
+
+    /// Longest run of one statement, ended by the server: `Timeout`. Default none beside
+    /// [`session_max_age`](Self::session_max_age), 1 ms to a day. PostgreSQL only.
+    pub fn statement_timeout(self, timeout: Option<Duration>) -> Self {
+        self.on_server("statement_timeout", |server| server.statement_timeout(timeout))
+    }
+
+    /// Longest wait for another transaction's lock, ended by the server: `Busy`. Default none, 1 ms to a day. PostgreSQL
+    /// only.
+    pub fn lock_timeout(self, timeout: Option<Duration>) -> Self {
+        self.on_server("lock_timeout", |server| server.lock_timeout(timeout))
+    }
+
+    /// Whether statements are prepared once for each connection, under a name. Default: yes. PostgreSQL only.
+    ///
+    /// A pooler that lends a server's connection for one transaction does not keep them: pgbouncer in transaction mode before
+    /// 1.21, or with `max_prepared_statements = 0`. Without names, each statement is sent with its text and understood anew,
+    /// and parameters go as text, which the server reads as it reads a literal: it then takes `5` for a `text`, too. Columns
+    /// of types that are not built in must be cast to text.
+    pub fn named_statements(self, named: bool) -> Self {
+        self.on_server("named_statements", |server| server.with_named_statements(named))
+    }
+
+    fn on_server(mut self, setting: &str, change: impl FnOnce(postgres::Settings) -> postgres::Settings) -> Self {
+        match &mut self.settings.target {
+            Target::Server(server) => **server = change((**server).clone()),
+            _ if self.refused.is_none() => {
+                self.refused = Some(Error::config(setting, "it is a server's, and the database is not on one"));
+            }
+            _ => {}
+        }
         self
     }
 
@@ -145,7 +260,8 @@ impl Config {
         self
     }
 
-    /// Older than this, less up to a tenth, a reading connection is replaced. Default none, 1 s to a day.
+    /// Older than this, less up to a tenth, a connection is replaced (on SQLite a reading one). Default none, on PostgreSQL
+    /// 1,500 s; 1 s to a day.
     pub fn pool_max_lifetime(mut self, lifetime: Option<Duration>) -> Self {
         self.settings.pool = self.settings.pool.max_lifetime(lifetime);
         self
@@ -224,7 +340,10 @@ impl Config {
     }
 
     fn validate(&mut self) -> Result<()> {
-        if let SettingsPlace::File(path) = &mut self.settings.place {
+        if let Some(error) = self.refused.take() {
+            return Err(error);
+        }
+        if let Target::File(path) = &mut self.settings.target {
             if path.as_os_str() == ":memory:" {
                 return Err(Error::config("path", ":memory: is no file; use Config::memory or sqlite::memory:"));
             }
@@ -232,7 +351,7 @@ impl Config {
                 Error::config("path", format!("{} cannot be made absolute ({})", path.display(), error.kind()))
             })?;
         } else if self.settings.key.is_some() {
-            return Err(Error::config("key", "a database in memory has no file to encrypt; leave the key out"));
+            return Err(Error::config("key", "there is no file to encrypt; leave the key out"));
         }
         if let Some(migrations) = self.migrations {
             migrations.validate()?;
@@ -273,11 +392,15 @@ impl Config {
             return Err(Error::config("migrations", "one connection does not migrate; use Config::connect"));
         }
         self.validate()?;
-        Ok(Connection::new(crate::sqlite::connect_one(&self.settings).await?))
+        let link = match &self.settings.target {
+            Target::File(_) | Target::Memory => SessionLink::Sqlite(crate::sqlite::connect_one(&self.settings).await?),
+            Target::Server(server) => SessionLink::Postgres(postgres::connect_one(server, &self.settings).await?),
+        };
+        Ok(Connection::new(link))
     }
 
-    pub(crate) fn place(mut self, place: SettingsPlace) -> Self {
-        self.settings.place = place;
+    pub(crate) fn target(mut self, target: Target) -> Self {
+        self.settings.target = target;
         self
     }
 
@@ -295,21 +418,37 @@ impl Config {
     }
 }
 
-/// The place that a URL names, or why it names none. The text after the scheme may hold a password and is not shown.
-pub(crate) fn place(url: &str) -> Result<SettingsPlace, String> {
+/// What a URL, or libpq's text of keys and values, names, or why it names nothing. The text after the scheme may hold a
+/// password and is not shown.
+pub(crate) fn target(url: &str) -> Result<Target, String> {
+    if names_a_server(url) {
+        return match postgres::Settings::from_text(url) {
+            Ok(settings) => Ok(Target::Server(Box::new(settings))),
+            Err(Error::Config { reason, .. }) => Err(reason),
+            Err(other) => Err(other.to_string()),
+        };
+    }
     let (scheme, rest) = url.split_once(':').unwrap_or(("", url));
     match (scheme, rest) {
-        ("sqlite", ":memory:") => Ok(SettingsPlace::Memory),
+        ("sqlite", ":memory:") => Ok(Target::Memory),
         ("sqlite", rest) if rest.contains('?') => {
             Err("parameters after ? are not known; expected sqlite:PATH, settings go into Config".to_owned())
         }
         ("sqlite", rest) => match rest.strip_prefix("//").unwrap_or(rest) {
             "" => Err("sqlite: names no file; expected sqlite:PATH".to_owned()),
-            path => Ok(SettingsPlace::File(path.into())),
+            path => Ok(Target::File(path.into())),
         },
-        ("", _) => Err("it has no scheme; expected sqlite:PATH or sqlite::memory:".to_owned()),
-        (scheme, _) => {
-            Err(format!("scheme {scheme} is not known to this version; expected sqlite:PATH or sqlite::memory:"))
-        }
+        ("", _) => Err(format!("it has no scheme; expected {EXPECTED}")),
+        (scheme, _) => Err(format!("scheme {scheme} is not known; expected {EXPECTED}")),
     }
 }
+
+/// Whether this is a server's URL, or libpq's text of keys and values: one that begins with a key.
+fn names_a_server(text: &str) -> bool {
+    let is_key = |key: &str| key.trim().bytes().all(|letter| letter.is_ascii_lowercase() || letter == b'_');
+    text.starts_with("postgres:")
+        || text.starts_with("postgresql:")
+        || text.split_once('=').is_some_and(|(key, _)| is_key(key))
+}
+
+const EXPECTED: &str = "sqlite:PATH, sqlite::memory: or postgres://HOST/DATABASE";

@@ -1,8 +1,8 @@
 //! A pinned connection: one physical connection, outside any transaction.
 
+use crate::command::Command;
 use crate::error::Result;
-use crate::link::{Link, read_through_link, write_through_link};
-use crate::sqlite::{Command, SessionLink};
+use crate::link::{Link, SessionLink, read_through_link, write_through_link};
 use crate::statements::{reading_methods, writing_methods};
 
 /// One physical connection, outside any transaction: each statement and each batch takes effect by itself, and is durable

@@ -12,19 +12,20 @@ use std::time::Duration;
 use tokio::sync::OnceCell;
 
 use crate::backup::Progress;
-use crate::batch::Step;
+use crate::batch::{Answer, Step, Want};
 use crate::check::Report;
 use crate::config::Config;
 use crate::connection::Connection;
+use crate::engine::Engine;
 use crate::error::{Busy, Error, Result};
 use crate::key::KeySource;
 use crate::random;
 use crate::row::Row;
 use crate::session::{Controller, ReadSession, Session};
-use crate::sqlite::{Answer, Sqlite, Want};
 use crate::statements::{reading_methods, writing_methods};
 use crate::stats::Stats;
 use crate::stream::RowStream;
+use crate::value::Params;
 
 /// How long [`Database::close`] waits for what is under way.
 const CLOSE_DEADLINE: Duration = Duration::from_secs(30);
@@ -63,7 +64,7 @@ pub struct Database {
 
 struct Shared {
     config: Config,
-    engine: OnceCell<Sqlite>,
+    engine: OnceCell<Engine>,
     closed: AtomicBool,
 }
 
@@ -91,11 +92,29 @@ impl Database {
     /// As [`fetch_all`](Self::fetch_all).
     #[track_caller]
     pub fn table_exists(&self, name: &str) -> impl Future<Output = Result<bool>> + Send {
-        let found = self.fetch_value::<i64>(
-            "SELECT 1 FROM sqlite_schema WHERE type IN ('table', 'view') AND name = $1 COLLATE NOCASE",
-            crate::params![name],
-        );
-        async move { Ok(found.await?.is_some()) }
+        let (location, name) = (Location::caller(), name.to_owned());
+        async move { self.engine().await?.table_exists(name, location).await }
+    }
+
+    /// Loads rows into a table, all or none, and answers how many there were. The fastest way for many: PostgreSQL's binary
+    /// COPY, of which a few rows at a time are in memory; on SQLite an INSERT that is run for each.
+    ///
+    /// `table` and `columns` are names, not SQL: they are quoted; a dot in `table` ends the schema's name.
+    ///
+    /// # Errors
+    ///
+    /// As [`execute_many`](Self::execute_many). Nothing is stored then.
+    ///
+    /// # Cancel safety
+    ///
+    /// Dropped, it is stopped, or takes effect as a whole.
+    #[track_caller]
+    pub fn copy_in<R>(&self, table: &str, columns: &[&str], rows: R) -> impl Future<Output = Result<u64>> + Send
+    where
+        R: IntoIterator<Item = Params, IntoIter: Send + 'static>,
+    {
+        let (location, rows) = (Location::caller(), rows.into_iter());
+        async move { self.engine().await?.copy_in(table, columns, rows, location).await }
     }
 
     /// Opens a read-write unit of work. It waits for its turn at the writer, in order of arrival.
@@ -330,17 +349,17 @@ impl Database {
 
     /// Counters and sizes of this moment; all zero before the first connection.
     pub fn stats(&self) -> Stats {
-        self.shared.engine.get().map(Sqlite::stats).unwrap_or_default()
+        self.shared.engine.get().map(Engine::stats).unwrap_or_default()
     }
 
     /// Whether the file is encrypted: a key is configured. Before the first connection this tells the intention.
     pub fn is_encrypted(&self) -> bool {
-        self.shared.engine.get().map_or(self.shared.config.settings().key.is_some(), Sqlite::is_encrypted)
+        self.shared.engine.get().map_or(self.shared.config.settings().key.is_some(), Engine::is_encrypted)
     }
 
     /// Open physical connections, the writer included.
     pub fn pool_size(&self) -> usize {
-        self.shared.engine.get().map_or(0, Sqlite::connections)
+        self.shared.engine.get().map_or(0, Engine::connections)
     }
 
     /// Refuses new work with [`Closed`](Error::Closed), waits until what is under way has ended (30 s at most) and closes
@@ -377,7 +396,7 @@ impl Database {
 
     /// The engine, opened by whoever needs it first. Who comes meanwhile waits, up to the acquire timeout; when the first
     /// goes away or fails, the next one opens it.
-    pub(crate) async fn engine(&self) -> Result<&Sqlite> {
+    pub(crate) async fn engine(&self) -> Result<&Engine> {
         if self.shared.closed.load(Ordering::Acquire) {
             return Err(Error::Closed);
         }
@@ -390,12 +409,12 @@ impl Database {
         opened.unwrap_or(Err(Error::PoolExhausted { waited, busy: Busy::Opening, source: None }))
     }
 
-    async fn open_engine(&self) -> Result<&Sqlite> {
+    async fn open_engine(&self) -> Result<&Engine> {
         let open = || async {
             if self.shared.closed.load(Ordering::Acquire) {
                 return Err(Error::Closed);
             }
-            let engine = Sqlite::open(self.shared.config.settings()).await?;
+            let engine = Engine::open(self.shared.config.settings()).await?;
             if let Some((migrations, migrate)) = self.shared.config.schema() {
                 migrations.ensure(&engine, migrate).await?;
             }

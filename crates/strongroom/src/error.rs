@@ -69,8 +69,8 @@ pub enum Error {
     Query {
         /// What kind of failure, for code that acts on it.
         kind: QueryErrorKind,
-        /// SQLite's extended result code, such as 2067 for a unique constraint.
-        code: Option<i32>,
+        /// The engine's own code.
+        code: Option<Code>,
         /// The engine's own words.
         message: String,
         /// The cause.
@@ -206,6 +206,36 @@ impl fmt::Display for EncryptionProblem {
     }
 }
 
+/// An engine's own code of a failure.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum Code {
+    /// SQLite's extended result code, such as 2067 for a unique constraint. <https://www.sqlite.org/rescode.html>
+    Sqlite(i32),
+    /// PostgreSQL's SQLSTATE, such as 23505 for a unique constraint.
+    /// <https://www.postgresql.org/docs/current/errcodes-appendix.html>
+    SqlState([u8; 5]),
+}
+
+impl Code {
+    /// The five characters of a SQLSTATE.
+    pub fn sqlstate(&self) -> Option<&str> {
+        match self {
+            Code::SqlState(code) => std::str::from_utf8(code).ok(),
+            Code::Sqlite(_) => None,
+        }
+    }
+}
+
+impl fmt::Display for Code {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Code::Sqlite(code) => write!(f, "{code}"),
+            Code::SqlState(_) => f.write_str(self.sqlstate().unwrap_or("?????")),
+        }
+    }
+}
+
 /// What a failed statement failed of.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
@@ -222,7 +252,7 @@ pub enum QueryErrorKind {
     Constraint,
     /// Another transaction was in the way: the same work may succeed when it is done again.
     Serialization,
-    /// Another process holds the lock.
+    /// Another process holds the lock, or (on PostgreSQL) another transaction for longer than `lock_timeout`.
     Busy,
     /// The disk, or the database's allowed size, is full.
     Full,
@@ -274,6 +304,13 @@ pub enum Busy {
     Opening,
     /// A further connection is still being made.
     Connecting,
+    /// All connections to the server are taken.
+    Connections {
+        /// How many there are.
+        size: usize,
+        /// The one that has been held longest.
+        oldest: Option<Holder>,
+    },
     /// All reading connections are taken.
     Readers {
         /// How many there are.
@@ -290,6 +327,10 @@ impl fmt::Display for Busy {
             Busy::Connecting => f.write_str("a further connection is still being made"),
             Busy::Writer(None) => f.write_str("the writer is busy"),
             Busy::Writer(Some(holder)) => write!(f, "the writer is held by {holder}"),
+            Busy::Connections { size, oldest: None } => write!(f, "all {size} connections are busy"),
+            Busy::Connections { size, oldest: Some(holder) } => {
+                write!(f, "all {size} connections are busy, the longest held by {holder}")
+            }
             Busy::Readers { size, oldest: None } => write!(f, "all {size} readers are busy"),
             Busy::Readers { size, oldest: Some(holder) } => {
                 write!(f, "all {size} readers are busy, the longest held by {holder}")
@@ -343,6 +384,14 @@ impl Error {
             *source = Some(Arc::new(cause));
         }
         self
+    }
+
+    /// The engine's own code of a failed statement, if this is one and has one.
+    pub fn code(&self) -> Option<Code> {
+        match self {
+            Error::Query { code, .. } => *code,
+            _ => None,
+        }
     }
 
     /// The kind of a failed statement, if this is one.

@@ -259,8 +259,7 @@ impl<C: Connect> Pool<C> {
     /// finds the password changed, or the server no longer the primary, calls this; of several who find it at the same time,
     /// the first ends the generation.
     pub fn end_generation(&self, pooled: &Pooled<C>) {
-        let unwanted = self.inner.slots.end_generation(pooled.generation);
-        self.inner.close_all(unwanted);
+        pooled.end_generation();
     }
 
     /// Refuses everybody from now on, and waits until all connections are home and closed.

@@ -3,11 +3,11 @@
 //! Start from [`Session`], which [`Database::session`](crate::Database::session) opens. A session that is dropped rolls
 //! back; it never leaves a transaction open, whatever await it is dropped at.
 
+use crate::command::Command;
 #[cfg(doc)]
 use crate::error::Error;
 use crate::error::Result;
-use crate::link::{Link, read_through_link, write_through_link};
-use crate::sqlite::{Command, SessionLink};
+use crate::link::{Link, SessionLink, read_through_link, write_through_link};
 use crate::statements::{reading_methods, writing_methods};
 
 /// A read-write unit of work: all of it takes effect at [`commit`](Self::commit), or none.
@@ -96,7 +96,7 @@ impl Controller {
 
     /// Whether another transaction was in this one's way.
     pub(crate) fn met_conflict(&self) -> bool {
-        self.link.session.fate.conflict()
+        self.link.session.fate().conflict()
     }
 }
 

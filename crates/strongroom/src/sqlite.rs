@@ -20,30 +20,32 @@ mod session;
 mod work;
 mod writer;
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::HashMap;
 use std::convert::Infallible;
 use std::panic::Location;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, RwLock, mpsc};
 use std::time::{Duration, Instant};
 
 use tokio::sync::oneshot;
 
-use crate::batch::Step;
+use crate::batch::{Answer, Step, Want};
+use crate::command::Fate;
+use crate::config::{Settings, Target};
 use crate::error::{EncryptionProblem, Error, QueryErrorKind, Result};
-use crate::key::{Key, KeySource};
+use crate::key::Key;
 use crate::pool;
 use crate::row::Row;
 use crate::stats::{Counters, Stats};
+use crate::stream::Rows;
 
 use self::cipher::FileKey;
-pub(crate) use self::connection::{Answer, Want};
 use self::connection::{Connection, DatabaseFile, Opener, Place, Role, Shape};
 use self::file::{Found, Watch};
 use self::pinned::{PinnedRequest, Turns};
 use self::readers::{Fetched, Inline, Job, Reader, Readers, Streamed};
-pub(crate) use self::session::{Command, Fate};
+pub(crate) use self::session::Order;
 use self::session::{Opening, SessionRequest};
 pub(crate) use self::work::{FlowReader, flow};
 
@@ -64,25 +66,6 @@ const CREATION_TRIES: u32 = 50;
 
 /// Pause between two of them.
 const CREATION_PAUSE: Duration = Duration::from_millis(10);
-
-/// What the engine is to open, validated.
-#[derive(Clone, Debug)]
-pub(crate) struct Settings {
-    pub(crate) place: SettingsPlace,
-    pub(crate) key: Option<KeySource>,
-    pub(crate) create: bool,
-    /// Sizes count the writer.
-    pub(crate) pool: pool::Settings,
-    pub(crate) session_max_age: Duration,
-    pub(crate) cache_kib: u32,
-    pub(crate) inline_reads: bool,
-}
-
-#[derive(Clone, Debug)]
-pub(crate) enum SettingsPlace {
-    File(PathBuf),
-    Memory,
-}
 
 /// An open database. Dropped, its threads finish what is queued and end.
 pub(crate) struct Sqlite {
@@ -385,13 +368,13 @@ impl Sqlite {
     }
 
     /// Makes the holder's end of a session, with its commands and its ticket for who serves it.
-    fn link(&self) -> (SessionLink, mpsc::Receiver<Command>, Ticket) {
-        let (commands, receiver) = mpsc::channel();
+    fn link(&self) -> (SessionLink, mpsc::Receiver<Order>, Ticket) {
+        let (orders, receiver) = mpsc::channel();
         let holder = Ticket::new();
         // Taken at once: only whether the holder is gone is asked.
         holder.take();
         let (fate, held) = (Fate::default(), Arc::clone(&self.held));
-        let link = SessionLink { commands, fate, _holder: Arc::new(Wanted(holder.clone())), _held: held };
+        let link = SessionLink { orders, fate, _holder: Arc::new(Wanted(holder.clone())), _held: held };
         (link, receiver, holder)
     }
 
@@ -504,16 +487,10 @@ impl Drop for Sqlite {
     }
 }
 
-/// The rows of a query, as they come or all at once.
-pub(crate) enum Rows {
-    Flowing(FlowReader),
-    Buffered(VecDeque<Row>),
-}
-
 /// The holder's end of a session.
 #[derive(Clone, Debug)]
 pub(crate) struct SessionLink {
-    pub(crate) commands: mpsc::Sender<Command>,
+    pub(crate) orders: mpsc::Sender<Order>,
     pub(crate) fate: Fate,
     _holder: Arc<Wanted>,
     /// Dropped last: by then the thread knows that nobody holds the session.
@@ -525,13 +502,6 @@ impl Settings {
         match &self.key {
             Some(source) => source.key().await.map(Some),
             None => Ok(None),
-        }
-    }
-
-    pub(crate) fn name(&self) -> String {
-        match &self.place {
-            SettingsPlace::File(path) => path.display().to_string(),
-            SettingsPlace::Memory => ":memory:".to_owned(),
         }
     }
 }
@@ -552,7 +522,7 @@ fn lend_memory(connection: &Connection, request: PinnedRequest) {
 /// Opens one connection that belongs to one caller, on a thread of its own.
 pub(crate) async fn connect_one(settings: &Settings) -> Result<SessionLink> {
     let key = settings.ask_for_key().await?;
-    let (commands, receiver) = mpsc::channel();
+    let (orders, receiver) = mpsc::channel();
     let (fate, holder) = (Fate::default(), Ticket::new());
     holder.take();
     let wanted = Arc::new(Wanted(holder.clone()));
@@ -590,7 +560,7 @@ pub(crate) async fn connect_one(settings: &Settings) -> Result<SessionLink> {
         .map_err(|error| no_thread(settings.name(), error))?;
     opened.await.map_err(|_| Error::Closed)??;
     let held = Arc::new(Held(Some(Threads(Mutex::new(ended)))));
-    Ok(SessionLink { commands, fate, _holder: wanted, _held: held })
+    Ok(SessionLink { orders, fate, _holder: wanted, _held: held })
 }
 
 /// The error for a thread that the system does not give.
@@ -601,7 +571,7 @@ fn no_thread(database: String, error: std::io::Error) -> Error {
 /// Derives the file's key, and opens the writer. Blocks; runs on the writer's thread.
 fn open_writer(settings: &Settings, key: Option<&Key>) -> Result<(Connection, Arc<Opener>)> {
     let opener = |place| Opener { place, busy_timeout: settings.pool.acquire_timeout, cache_kib: settings.cache_kib };
-    let SettingsPlace::File(path) = &settings.place else {
+    let Target::File(path) = &settings.target else {
         let opener = opener(Place::Memory);
         return Ok((opener.open(Role::Writer)?, Arc::new(opener)));
     };

@@ -7,10 +7,11 @@ use std::pin::Pin;
 use std::task::{Context, Poll};
 
 use futures_core::Stream;
+use tokio::sync::mpsc;
 
 use crate::error::{Error, Result};
 use crate::row::Row;
-use crate::sqlite::{FlowReader, Rows};
+use crate::sqlite::FlowReader;
 
 type Opening<'a> = Pin<Box<dyn Future<Output = Result<Rows>> + Send + 'a>>;
 
@@ -95,10 +96,24 @@ impl Stream for RowStream<'_> {
     }
 }
 
+/// The rows of a query, as they come or all at once. An empty chunk is the end.
+pub(crate) enum Rows {
+    /// From a thread of SQLite's, each chunk against a credit.
+    Flowing(FlowReader),
+    /// From a task that reads them from a server, as far ahead as the channel is long.
+    Pumped(mpsc::Receiver<Result<Vec<Row>>>),
+    Buffered(VecDeque<Row>),
+}
+
 /// The next rows; none at the end.
 fn next_chunk(rows: &mut Rows, context: &mut Context<'_>) -> Poll<Result<VecDeque<Row>>> {
     match rows {
         Rows::Buffered(rows) => Poll::Ready(Ok(std::mem::take(rows))),
+        Rows::Pumped(chunks) => {
+            // The task ends a stream with an empty chunk; without one its runtime was shut down, or its session ended.
+            let next = std::task::ready!(chunks.poll_recv(context)).unwrap_or(Err(Error::Closed));
+            Poll::Ready(next.map(VecDeque::from))
+        }
         Rows::Flowing(FlowReader { chunks, credits, .. }) => {
             // The engine ends a stream with an empty chunk; without one its thread is gone.
             let next = std::task::ready!(chunks.poll_recv(context)).unwrap_or(Err(Error::Closed));

@@ -14,6 +14,21 @@ use uuid::Uuid;
 /// bytes and [`Timestamp`](Value::Timestamp) as an integer of microseconds since 1970-01-01T00:00:00Z, and hands them
 /// back as [`Int`](Value::Int) and [`Bytes`](Value::Bytes). Read columns through [`FromValue`] (that is, `row.get`),
 /// which accepts both forms.
+///
+/// PostgreSQL is told each parameter in the type that it expects there, and a number that does not fit that is refused:
+///
+/// | value | for a parameter, or from a column, of type |
+/// |---|---|
+/// | `Bool` | `boolean` |
+/// | `Int` | `smallint`, `integer`, `bigint`, `oid`; as a parameter also `numeric`, `real`, `double precision` |
+/// | `Float` | `real`, `double precision`; as a parameter also `numeric` |
+/// | `Text` | `text`, `varchar`, `char`, `name`, `citext`, `json`, `jsonb`, `xml`, enumerations; `numeric`, exactly as the server writes it; as a parameter anything else that the server reads from text, such as `inet` or `interval` |
+/// | `Bytes` | `bytea` |
+/// | `Uuid` | `uuid`; as a parameter also `bytea` |
+/// | `Timestamp` | `timestamptz`; `timestamp` and `date` as of UTC |
+/// | `Array` | arrays of these, of one dimension |
+///
+/// A column of another type is a [`Decode`](crate::Error::Decode) error that says to cast it to text.
 #[derive(Clone, PartialEq)]
 #[non_exhaustive]
 pub enum Value {
@@ -33,6 +48,8 @@ pub enum Value {
     Uuid(Uuid),
     /// A moment, to the microsecond; finer parts are cut off. Any offset is converted to UTC.
     Timestamp(OffsetDateTime),
+    /// Several values of one type. PostgreSQL only: SQLite refuses it.
+    Array(Vec<Value>),
 }
 
 impl Value {
@@ -47,6 +64,7 @@ impl Value {
             Value::Bytes(_) => "bytes",
             Value::Uuid(_) => "UUID",
             Value::Timestamp(_) => "timestamp",
+            Value::Array(_) => "array",
         }
     }
 
@@ -60,6 +78,7 @@ impl Value {
         match self {
             Value::Text(text) => text.len(),
             Value::Bytes(bytes) => bytes.len(),
+            Value::Array(values) => values.iter().map(|value| size_of::<Value>() + value.heap_size()).sum(),
             _ => 0,
         }
     }
@@ -72,6 +91,7 @@ impl fmt::Debug for Value {
             Value::Null => f.write_str("NULL"),
             Value::Text(text) => write!(f, "text of {} bytes", text.len()),
             Value::Bytes(bytes) => write!(f, "{} bytes", bytes.len()),
+            Value::Array(values) => write!(f, "array of {} values", values.len()),
             other => f.write_str(other.type_name()),
         }
     }
@@ -154,6 +174,25 @@ impl<const N: usize> From<[u8; N]> for Value {
 impl<const N: usize> From<&[u8; N]> for Value {
     fn from(bytes: &[u8; N]) -> Self {
         Value::Bytes(bytes.to_vec())
+    }
+}
+
+macro_rules! array_into_value {
+    ($($item:ty),+ $(,)?) => {$(
+        impl From<Vec<$item>> for Value {
+            fn from(items: Vec<$item>) -> Self {
+                Value::Array(items.into_iter().map(Value::from).collect())
+            }
+        }
+    )+};
+}
+
+// Not of u8: those are bytes.
+array_into_value!(bool, i16, i32, i64, f64, String, &str, Vec<u8>, &[u8], Uuid, OffsetDateTime);
+
+impl<T: Into<Value>> From<Vec<Option<T>>> for Value {
+    fn from(items: Vec<Option<T>>) -> Self {
+        Value::Array(items.into_iter().map(Value::from).collect())
     }
 }
 
@@ -295,6 +334,39 @@ impl FromValue for OffsetDateTime {
             other => Err(other),
         }
     }
+}
+
+macro_rules! array_from_value {
+    ($($item:ty),+ $(,)?) => {$(
+        impl FromValue for Vec<$item> {
+            const EXPECTED: &'static str = "array";
+
+            fn from_value(value: Value) -> Result<Self, Value> {
+                match value {
+                    Value::Array(values) => read_array(values),
+                    other => Err(other),
+                }
+            }
+        }
+    )+};
+}
+
+array_from_value!(bool, i16, i32, i64, f64, String, Vec<u8>, Uuid, OffsetDateTime);
+
+impl<T: FromValue> FromValue for Vec<Option<T>> {
+    const EXPECTED: &'static str = "array";
+
+    fn from_value(value: Value) -> Result<Self, Value> {
+        match value {
+            Value::Array(values) => read_array(values),
+            other => Err(other),
+        }
+    }
+}
+
+/// Gives back the first item that is of another type, or out of range.
+fn read_array<T: FromValue>(values: Vec<Value>) -> Result<Vec<T>, Value> {
+    values.into_iter().map(T::from_value).collect()
 }
 
 #[cfg(test)]

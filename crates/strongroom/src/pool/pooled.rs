@@ -29,6 +29,12 @@ impl<C: Connect> Pooled<C> {
         Pooled { inner: Arc::clone(inner), entry: Some(item), slot, generation, unfit: None, lent_at: None }
     }
 
+    /// [`Pool::end_generation`](super::Pool::end_generation), for who has the connection and not the pool.
+    pub(crate) fn end_generation(&self) {
+        let unwanted = self.inner.slots.end_generation(self.generation);
+        self.inner.close_all(unwanted);
+    }
+
     /// When it was lent, which saves a look at the clock.
     pub(crate) fn lent_at(&self) -> Instant {
         self.lent_at.unwrap_or_else(Instant::now)

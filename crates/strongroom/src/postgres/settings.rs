@@ -185,6 +185,12 @@ impl Settings {
         self.named_statements
     }
 
+    /// See [`named_statements`](Self::named_statements).
+    pub(crate) fn with_named_statements(mut self, named: bool) -> Self {
+        self.named_statements = named;
+        self
+    }
+
     /// The servers without user and password, for messages: `postgres://a:5432,b:5432/app`.
     pub(crate) fn shown(&self) -> String {
         let port = self.port.unwrap_or(DEFAULT_PORT);

@@ -6,14 +6,13 @@ use std::time::Duration;
 use super::cipher::{Cipher, Kind, Said, Verdict};
 use super::place::Place;
 use super::value::Value;
-use crate::config::{self, Config};
+use crate::config::{self, Config, Target};
 use crate::error::{Error, Result};
-use crate::sqlite::SettingsPlace;
 
 /// What files and variables have said so far; None where they have said nothing.
 #[derive(Debug, Default)]
 pub(super) struct Layer {
-    pub(super) url: Option<SettingsPlace>,
+    pub(super) url: Option<Target>,
     create: Option<bool>,
     session_max_age: Option<Duration>,
     cache_kib: Option<u32>,
@@ -96,7 +95,7 @@ impl Layer {
                 ));
             }
         };
-        let config = with(config, self.url, Config::place);
+        let config = with(config, self.url, Config::target);
         let config = with(config, self.create, Config::create);
         let config = with(config, self.session_max_age, Config::session_max_age);
         let config = with(config, self.cache_kib, Config::cache_kib);
@@ -135,10 +134,10 @@ fn said<T>(value: Result<T, String>, origin: &Origin<'_>) -> Result<Said<T>, Str
     value.map(|value| Said { value, place: origin.place.clone(), turn: origin.turn })
 }
 
-fn database(value: &Value, origin: &Origin<'_>) -> Result<SettingsPlace, String> {
-    Ok(match config::place(value.text()?)? {
-        SettingsPlace::File(path) => SettingsPlace::File(origin.folder.join(path)),
-        SettingsPlace::Memory => SettingsPlace::Memory,
+fn database(value: &Value, origin: &Origin<'_>) -> Result<Target, String> {
+    Ok(match config::target(value.text()?)? {
+        Target::File(path) => Target::File(origin.folder.join(path)),
+        target => target,
     })
 }
 

@@ -10,7 +10,7 @@ use rusqlite::types::{ToSqlOutput, ValueRef};
 use rusqlite::{CachedStatement, ToSql, ffi};
 use time::OffsetDateTime;
 
-use crate::batch::Step;
+use crate::batch::{Answer, Step, Want};
 use crate::error::{Error, QueryErrorKind, Result};
 use crate::row::Row;
 use crate::sqlite::cipher::{FileKey, initialize, set_key};
@@ -201,23 +201,6 @@ pub(crate) struct Connection {
     guard: Guard,
     interrupt: Interrupt,
     busy_timeout: Duration,
-}
-
-/// Which of a statement's rows are wanted.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Want {
-    /// None, only the count of rows changed.
-    Count,
-    /// The first so many. A statement that writes is run to its end all the same.
-    Rows { at_most: usize },
-}
-
-/// What one statement did.
-#[derive(Clone, Debug, Default)]
-pub(crate) struct Answer {
-    /// Rows inserted, updated or deleted by the statement itself (not by triggers).
-    pub(crate) affected: u64,
-    pub(crate) rows: Vec<Row>,
 }
 
 impl Connection {
@@ -506,6 +489,10 @@ impl ToSql for Value {
             Value::Bytes(bytes) => ValueRef::Blob(bytes),
             Value::Uuid(uuid) => ValueRef::Blob(uuid.as_bytes()),
             Value::Timestamp(time) => ValueRef::Integer(microseconds(*time)?),
+            Value::Array(_) => {
+                let reason = "SQLite has no arrays; run the statement once for each value (execute_many)";
+                return Err(rusqlite::Error::ToSqlConversionFailure(reason.into()));
+            }
         }))
     }
 }

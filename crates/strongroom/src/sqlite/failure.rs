@@ -5,7 +5,7 @@ use std::sync::Arc;
 use rusqlite::ErrorCode;
 use rusqlite::ffi;
 
-use crate::error::{Error, QueryErrorKind};
+use crate::error::{Code, Error, QueryErrorKind};
 
 /// Translates an error of a running statement.
 pub(crate) fn translate(error: rusqlite::Error) -> Error {
@@ -19,11 +19,13 @@ pub(crate) fn translate(error: rusqlite::Error) -> Error {
                 return Error::query(QueryErrorKind::Syntax, "the statement is empty");
             }
             let message = message.clone().unwrap_or_else(|| failure.to_string());
-            (kind_of(failure), Some(failure.extended_code), message)
+            (kind_of(failure), Some(Code::Sqlite(failure.extended_code)), message)
         }
         rusqlite::Error::MultipleStatement => {
             (QueryErrorKind::Syntax, None, "more than one statement; use a Batch".to_owned())
         }
+        // Of binding: a value that SQLite has no form for.
+        rusqlite::Error::ToSqlConversionFailure(reason) => (QueryErrorKind::Parameters, None, reason.to_string()),
         rusqlite::Error::NulError(_) => (QueryErrorKind::Syntax, None, "a NUL byte in the statement".to_owned()),
         other => (QueryErrorKind::Other, None, other.to_string()),
     };
@@ -33,9 +35,12 @@ pub(crate) fn translate(error: rusqlite::Error) -> Error {
 /// Translates an error of preparing a statement, where SQLite's plain "error" means that it does not understand it.
 pub(crate) fn translate_preparing(error: rusqlite::Error) -> Error {
     match translate(error) {
-        Error::Query { kind: QueryErrorKind::Other, code: Some(ffi::SQLITE_ERROR), message, source } => {
-            Error::Query { kind: QueryErrorKind::Syntax, code: Some(ffi::SQLITE_ERROR), message, source }
-        }
+        Error::Query {
+            kind: QueryErrorKind::Other,
+            code: code @ Some(Code::Sqlite(ffi::SQLITE_ERROR)),
+            message,
+            source,
+        } => Error::Query { kind: QueryErrorKind::Syntax, code, message, source },
         other => other,
     }
 }

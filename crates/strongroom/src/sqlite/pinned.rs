@@ -5,13 +5,14 @@ use std::sync::Arc;
 use std::sync::mpsc::{self, RecvTimeoutError};
 use std::time::{Duration, Instant};
 
-use crate::batch::Step;
+use crate::batch::{Answer, Step, Want};
+use crate::command::{Command, Fate, Reply};
 use crate::error::{Error, Result};
-use crate::sqlite::connection::{Answer, Connection, Opener, Want};
+use crate::sqlite::connection::{Connection, Opener};
 use crate::sqlite::failure::{breaks_connection, leaves_commit_open};
 use crate::sqlite::interrupt::stopped_at;
-use crate::sqlite::session::{Command, Fate};
-use crate::sqlite::work::{Flow, Reply, Ticket};
+use crate::sqlite::session::Order;
+use crate::sqlite::work::{Flow, Ticket};
 use crate::sqlite::writer::{Alone, Work, WriterHolder, check_deferred};
 
 /// Pause between two looks whether the holder still wants the turn that it waits for.
@@ -19,7 +20,7 @@ const HOLDER_LOOK: Duration = Duration::from_millis(20);
 
 /// A caller that has a connection to himself.
 pub(crate) struct PinnedRequest {
-    pub(crate) commands: mpsc::Receiver<Command>,
+    pub(crate) commands: mpsc::Receiver<Order>,
     /// Gone when the holder has dropped the connection: what runs then is stopped.
     pub(crate) holder: Ticket,
     pub(crate) fate: Fate,
@@ -63,14 +64,14 @@ impl PinnedRequest {
                 Some(deadline) => self.commands.recv_timeout(deadline.saturating_duration_since(Instant::now())),
             };
             let outcome = match command {
-                Ok(Command::Run { steps, want, reply }) => {
+                Ok(Order::Command(Command::Run { steps, want, reply })) => {
                     let outcome = self.run(connection, &steps, want);
                     let failed = outcome.as_ref().err().cloned();
                     let _ = reply.send(outcome);
                     failed.map_or(Ok(()), Err)
                 }
-                Ok(Command::Stream { step, flow }) => self.stream(connection, &step, flow),
-                Ok(Command::Rollback { reply }) => return Ok(Some(reply)),
+                Ok(Order::Stream { step, flow }) => self.stream(connection, &step, flow),
+                Ok(Order::Command(Command::Rollback { reply })) => return Ok(Some(reply)),
                 // A pinned connection has no way to ask for these; an unanswered reply says that it has ended.
                 Ok(_) | Err(RecvTimeoutError::Disconnected) => return Ok(None),
                 Err(RecvTimeoutError::Timeout) => {

@@ -3,10 +3,10 @@
 use std::sync::mpsc::RecvTimeoutError;
 use std::time::Instant;
 
-use crate::batch::Step;
+use crate::batch::{Step, Want};
 use crate::error::{Error, Result};
 use crate::row::Row;
-use crate::sqlite::connection::{Connection, Want};
+use crate::sqlite::connection::Connection;
 use crate::sqlite::work::Flow;
 
 /// Rows in the first chunk; each later one may hold four times as many, so that the first row comes soon.

@@ -11,6 +11,7 @@ use std::time::{Duration, Instant};
 use tokio::sync::oneshot;
 
 use crate::batch::Step;
+use crate::command::Reply;
 use crate::error::{Busy, Error, QueryErrorKind, Result};
 use crate::pool::{self, AcquireError, Connect, Pool, Pooled};
 use crate::row::Row;
@@ -19,7 +20,7 @@ use crate::sqlite::failure::breaks_connection;
 use crate::sqlite::mailbox::{Letters, Mailbox, mailbox};
 use crate::sqlite::pinned::PinnedRequest;
 use crate::sqlite::session::{Opening, SessionEnd, SessionService};
-use crate::sqlite::work::{Flow, Reply, Ticket};
+use crate::sqlite::work::{Flow, Ticket};
 use crate::sqlite::{Class, no_thread};
 
 /// Looks of the progress handler (some 20 µs each) that an inline read may take: beyond, it would hold up the other tasks

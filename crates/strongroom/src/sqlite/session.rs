@@ -1,15 +1,16 @@
 //! Sessions, at the engine's end: what a holder asks for, and how its commands are served on the connection.
 
 use std::panic::Location;
+use std::sync::Arc;
 use std::sync::mpsc;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-use crate::batch::Step;
+use crate::batch::{Answer, Step, Want};
+use crate::command::{Command, Fate, Reply};
 use crate::error::{Error, QueryErrorKind, Result};
-use crate::sqlite::connection::{Answer, Connection, Want};
+use crate::sqlite::connection::Connection;
 use crate::sqlite::failure::breaks_connection;
-use crate::sqlite::work::{Flow, Reply, Ticket};
+use crate::sqlite::work::{Flow, Ticket};
 
 /// A caller that waits for a session to be opened.
 pub(crate) struct Opening {
@@ -20,7 +21,7 @@ pub(crate) struct Opening {
 
 /// A caller that wants to run statements one by one, inside one transaction.
 pub(crate) struct SessionRequest {
-    pub(crate) commands: mpsc::Receiver<Command>,
+    pub(crate) commands: mpsc::Receiver<Order>,
     /// Gone when the holder has dropped the session: what runs then is stopped.
     pub(crate) holder: Ticket,
     pub(crate) fate: Fate,
@@ -29,71 +30,10 @@ pub(crate) struct SessionRequest {
     pub(crate) reads_only: bool,
 }
 
-/// What has happened to a session that its holder may not have seen.
-#[derive(Clone, Debug, Default)]
-pub(crate) struct Fate(Arc<Mutex<FateState>>);
-
-#[derive(Debug, Default)]
-struct FateState {
-    /// Why the session ended without its holder's doing.
-    ended: Option<Error>,
-    /// A statement or the commit met another transaction.
-    conflict: bool,
-}
-
-impl Fate {
-    pub(crate) fn end(&self, error: Error) {
-        self.lock().ended.get_or_insert(error);
-    }
-
-    pub(crate) fn ended(&self) -> Option<Error> {
-        self.lock().ended.clone()
-    }
-
-    pub(crate) fn note_conflict(&self) {
-        self.lock().conflict = true;
-    }
-
-    pub(crate) fn conflict(&self) -> bool {
-        self.lock().conflict
-    }
-
-    fn lock(&self) -> MutexGuard<'_, FateState> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-}
-
-/// What a session's holder asks of it.
-pub(crate) enum Command {
-    Run {
-        steps: Vec<Step>,
-        want: Want,
-        reply: Reply<Vec<Answer>>,
-    },
-    Stream {
-        step: Step,
-        flow: Flow,
-    },
-    /// Savepoints are numbered by their depth, from 1.
-    Savepoint {
-        depth: u32,
-        reply: Reply<()>,
-    },
-    Release {
-        depth: u32,
-        reply: Reply<()>,
-    },
-    /// Without a reply when the savepoint was dropped.
-    RollbackTo {
-        depth: u32,
-        reply: Option<Reply<()>>,
-    },
-    Commit {
-        reply: Reply<()>,
-    },
-    Rollback {
-        reply: Reply<()>,
-    },
+/// What a session's holder asks of its thread.
+pub(crate) enum Order {
+    Command(Command),
+    Stream { step: Step, flow: Flow },
 }
 
 /// How a session's service ended.
@@ -129,7 +69,11 @@ impl<'c> SessionService<'c> {
         let end = loop {
             let remaining = self.deadline.saturating_duration_since(Instant::now());
             let end = match self.request.commands.recv_timeout(remaining) {
-                Ok(command) => self.obey(command),
+                Ok(Order::Command(command)) => self.obey(command),
+                Ok(Order::Stream { step, flow }) => {
+                    let outcome = self.stream(&step, flow);
+                    self.end_after(outcome.err().as_ref())
+                }
                 Err(mpsc::RecvTimeoutError::Timeout) => Some(self.expire()),
                 Err(mpsc::RecvTimeoutError::Disconnected) => Some(SessionEnd::Rollback(None)),
             };
@@ -149,10 +93,6 @@ impl<'c> SessionService<'c> {
                 let end = self.end_after(outcome.as_ref().err());
                 let _ = reply.send(outcome);
                 end
-            }
-            Command::Stream { step, flow } => {
-                let outcome = self.stream(&step, flow);
-                self.end_after(outcome.err().as_ref())
             }
             Command::Savepoint { depth, reply } => {
                 let outcome = self.unless_failed(|connection| connection.control(&format!("SAVEPOINT point_{depth}")));

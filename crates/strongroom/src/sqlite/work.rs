@@ -5,15 +5,12 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU8, Ordering};
 use std::sync::mpsc;
 
-use tokio::sync::{mpsc as rows, oneshot};
+use tokio::sync::mpsc as rows;
 
-use crate::batch::Step;
+use crate::batch::{Answer, Step, Want};
+use crate::command::Reply;
 use crate::error::Result;
 use crate::row::Row;
-use crate::sqlite::connection::{Answer, Want};
-
-/// A caller's place for the answer.
-pub(crate) type Reply<T> = oneshot::Sender<Result<T>>;
 
 /// Whether work is still wanted.
 ///

@@ -10,13 +10,14 @@ use std::sync::mpsc::Receiver;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-use crate::batch::Step;
+use crate::batch::{Answer, Step};
+use crate::command::Reply;
 use crate::error::{Busy, Error, Holder, QueryErrorKind, Result};
-use crate::sqlite::connection::{Answer, Connection, Opener, Role};
+use crate::sqlite::connection::{Connection, Opener, Role};
 use crate::sqlite::failure::{breaks_connection, leaves_commit_open};
 use crate::sqlite::interrupt::stopped_at;
 use crate::sqlite::session::{Opening, SessionEnd, SessionService};
-use crate::sqlite::work::{Reply, Ticket, Unit};
+use crate::sqlite::work::{Ticket, Unit};
 use crate::stats::Counters;
 
 /// Units in one group at most: bounds what one failure makes run again, and how long the first waits for the last.

@@ -3,9 +3,25 @@
 use std::fmt;
 use std::time::{Duration, Instant};
 
+use time::OffsetDateTime;
+
 use crate::database::Database;
-use crate::error::{Error, Result};
+use crate::engine::{Dialect, Engine};
+use crate::error::{Error, QueryErrorKind, Result};
 use crate::params;
+use crate::row::FromRow;
+
+/// Beyond it tokens, and certificates just issued, are refused. AWS signs for five minutes.
+const CLOCK_TOLERANCE: time::Duration = time::Duration::minutes(5);
+
+/// Who is logged in, where tables go, whether they may be made there, and whether the server takes writes.
+const RIGHTS: &str = "SELECT current_user::text, current_schema()::text, \
+     has_schema_privilege(current_schema(), 'CREATE'), current_setting('transaction_read_only')::boolean";
+
+/// How many tables and views there are to be seen.
+const VISIBLE: &str = "SELECT count(*) FROM pg_catalog.pg_class \
+     WHERE relkind IN ('r', 'p', 'v', 'm', 'f') AND pg_catalog.pg_table_is_visible(oid) \
+     AND relnamespace NOT IN ('pg_catalog'::regnamespace, 'information_schema'::regnamespace)";
 
 /// What [`Database::check`](crate::Database::check) found, step by step, up to the first failure.
 #[derive(Clone, Debug)]
@@ -69,14 +85,40 @@ impl Report {
         let began = Instant::now();
         let connected = database.ensure_connected().await;
         // The source is not asked a second time: a command may want somebody to type or touch something.
-        if let Some(source) = database.config().key_source() {
+        if let Some((name, source)) = database.config().settings().secret() {
             let answered = match &connected {
                 Err(error @ Error::Credential { .. }) => Err(error.clone()),
                 _ => Ok(format!("{source} answered")),
             };
-            self.note("key", began, answered)?;
+            self.note(name, began, answered)?;
         }
-        self.note("connection", began, connected.map(|()| format!("{} open", database.pool_size())))?;
+        self.step("connection", async {
+            connected?;
+            let server = match database.engine().await? {
+                Engine::Sqlite(_) => String::new(),
+                Engine::Postgres(postgres) => format!(", to {}", postgres.describe().await?),
+            };
+            Ok(format!("{} open{server}", database.pool_size()))
+        })
+        .await?;
+        if database.engine().await.is_ok_and(|engine| engine.dialect() == Dialect::Postgres) {
+            self.fill_for_server(database).await?;
+        } else {
+            self.fill_for_file(database).await?;
+        }
+        self.step("schema", async {
+            match database.config().schema() {
+                Some((migrations, _)) => {
+                    migrations.ensure(database.engine().await?, false).await?;
+                    Ok(format!("version {}, up to date", migrations.version()))
+                }
+                None => Ok("not managed here".to_owned()),
+            }
+        })
+        .await
+    }
+
+    async fn fill_for_file(&mut self, database: &Database) -> Option<()> {
         self.step("encryption", async {
             if !database.is_encrypted() {
                 return Ok("none: anyone who reads the file reads the data".to_owned());
@@ -96,15 +138,62 @@ impl Report {
             let pages: i64 = session.fetch_value("PRAGMA page_count", params![]).await?.unwrap_or(0);
             Ok(format!("reads; {pages} pages"))
         })
-        .await?;
-        self.step("schema", async {
-            match database.config().schema() {
-                Some((migrations, _)) => {
-                    migrations.ensure(database.engine().await?, false).await?;
-                    Ok(format!("version {}, up to date", migrations.version()))
-                }
-                None => Ok("not managed here".to_owned()),
+        .await
+    }
+
+    async fn fill_for_server(&mut self, database: &Database) -> Option<()> {
+        self.step("encryption", async {
+            match database.engine().await? {
+                Engine::Postgres(postgres) => postgres.describe_encryption().await,
+                Engine::Sqlite(_) => Ok(String::new()),
             }
+        })
+        .await?;
+        self.step("session", async {
+            let mut session = database.session().await?;
+            let (role, schema, may_create, is_read_only): (String, Option<String>, Option<bool>, bool) =
+                FromRow::from_row(&session.fetch_one(RIGHTS, params![]).await?)?;
+            session.rollback().await?;
+            if is_read_only {
+                return Err(Error::query(
+                    QueryErrorKind::ReadOnly,
+                    "the server takes no writes: it is a standby, or set to read-only; name the primary, \
+                     or all hosts with target_session_attrs=read-write",
+                ));
+            }
+            let Some(schema) = schema else {
+                return Err(Error::query(
+                    QueryErrorKind::Other,
+                    format!("role {role} has no schema: its search_path names none that it may use; GRANT USAGE"),
+                ));
+            };
+            let may = if may_create == Some(true) { "may" } else { "may not" };
+            Ok(format!("writes, as role {role}, which {may} create tables in schema {schema}"))
+        })
+        .await?;
+        self.step("snapshot", async {
+            let mut session = database.read_session().await?;
+            let relations: i64 = session.fetch_value(VISIBLE, params![]).await?.unwrap_or(0);
+            Ok(format!("reads; {relations} tables and views"))
+        })
+        .await?;
+        self.step("clock", async {
+            let asked = OffsetDateTime::now_utc();
+            let server: Option<OffsetDateTime> = database.fetch_value("SELECT clock_timestamp()", params![]).await?;
+            let answered = OffsetDateTime::now_utc();
+            // The server looked at its clock somewhere between the two.
+            let here = asked + (answered - asked) / 2;
+            let ahead = here - server.unwrap_or(here);
+            let off = format!("{:.3} s", ahead.as_seconds_f64().abs());
+            if ahead.abs() > CLOCK_TOLERANCE {
+                return Err(Error::Connection {
+                    database: database.config().settings().name(),
+                    reason: format!("this machine's clock and the server's differ by {off}; set both by NTP"),
+                    passing: false,
+                    source: None,
+                });
+            }
+            Ok(format!("{off} {} the server's", if ahead.is_negative() { "behind" } else { "ahead of" }))
         })
         .await
     }

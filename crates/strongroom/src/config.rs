@@ -4,9 +4,11 @@
 
 use std::fmt;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::Duration;
 
 use crate::connection::Connection;
+use crate::credential::CredentialProvider;
 use crate::database::Database;
 use crate::error::{Error, Result};
 use crate::key::KeySource;
@@ -28,7 +30,7 @@ const SERVER_MAX_LIFETIME: Duration = Duration::from_secs(1_500);
 /// | [`connect_attempts`](Self::connect_attempts) | 3 | 1 | 10 |
 /// | [`connect_delay`](Self::connect_delay) | 0.5 s | 0.1 s | 60 s |
 /// | [`pool_idle_timeout`](Self::pool_idle_timeout) | 10 min | 1 s | 1 day |
-/// | [`pool_max_lifetime`](Self::pool_max_lifetime) | none | 1 s | 1 day |
+/// | [`pool_max_lifetime`](Self::pool_max_lifetime) | none; on PostgreSQL 1,500 s | 1 s | 1 day |
 /// | [`pool_leak_warning`](Self::pool_leak_warning) | none | 1 s | 1 day |
 /// | [`session_max_age`](Self::session_max_age) | 60 s | 1 s | 3600 s |
 /// | [`cache_kib`](Self::cache_kib) | 16,384 | 64 | 4,194,304 |
@@ -48,6 +50,8 @@ pub struct Config {
     settings: Settings,
     migrations: Option<&'static Migrations>,
     migrate: bool,
+    /// What a builder method could not use.
+    refused: Option<Error>,
 }
 
 /// What is to be opened, and how.
@@ -72,6 +76,14 @@ pub(crate) enum Target {
 }
 
 impl Settings {
+    /// What is secret about opening it, and who gives that, for people.
+    pub(crate) fn secret(&self) -> Option<(&'static str, String)> {
+        match &self.target {
+            Target::Server(server) => server.credentials.as_ref().map(|provider| ("credential", provider.to_string())),
+            Target::File(_) | Target::Memory => self.key.as_ref().map(|source| ("key", source.to_string())),
+        }
+    }
+
     /// The database's name in messages.
     pub(crate) fn name(&self) -> String {
         match &self.target {
@@ -93,11 +105,36 @@ impl Config {
         Self::at(Target::Memory)
     }
 
-    /// The database that a URL names: `sqlite:PATH`, relative or absolute, or `sqlite::memory:`.
+    /// A database on a PostgreSQL server: the host's name or address (or the folder of its unix socket), the database's name
+    /// and the user's. TLS with the system's roots; host name and certificate are verified, unless the host is this machine.
+    ///
+    /// The password is the [`credentials`](Self::credentials)' to give. Ports, several hosts, client certificates, a CA of your
+    /// own and whatever else libpq knows can be said by [`from_url`](Self::from_url).
+    ///
+    /// ```no_run
+    /// # async fn example() -> strongroom::Result<()> {
+    /// use strongroom::{Config, KeySource, Password};
+    ///
+    /// let password = Password::new("app_user", KeySource::env("APP_DB_PASSWORD"));
+    /// let db = Config::postgres("db.example.com", "app", "app_user").credentials(password).connect().await?;
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub fn postgres(host: &str, database: &str, user: &str) -> Self {
+        match postgres::Settings::new(host, database, user) {
+            Ok(server) => Self::at(Target::Server(Box::new(server))),
+            // Said when it is opened, as all that does not fit.
+            Err(error) => Config { refused: Some(error), ..Self::at(Target::Memory) },
+        }
+    }
+
+    /// The database that a URL names: `sqlite:PATH`, relative or absolute; `sqlite::memory:`;
+    /// `postgres://USER@HOST:PORT/DATABASE?sslmode=verify-full` and what else libpq reads, also its `key=value` text.
     ///
     /// # Errors
     ///
-    /// [`Config`](Error::Config) when the URL has another scheme or no path.
+    /// [`Config`](Error::Config) when the URL has another scheme or no path, or says something that is not understood. No
+    /// password is shown.
     pub fn from_url(url: &str) -> Result<Self> {
         target(url).map(Self::at).map_err(|reason| Error::config("url", reason))
     }
@@ -126,6 +163,7 @@ impl Config {
             },
             migrations: None,
             migrate: true,
+            refused: None,
         }
     }
 
@@ -147,6 +185,54 @@ impl Config {
             Target::File(path) => Some(path),
             Target::Memory | Target::Server(_) => None,
         }
+    }
+
+    /// Who logs in to the server: asked for each physical connection. It overrides a password in the URL. PostgreSQL only.
+    pub fn credentials(self, provider: impl CredentialProvider) -> Self {
+        self.on_server("credentials", |server| server.credentials(Arc::new(provider)))
+    }
+
+    /// What the server shows as the client's name, in `pg_stat_activity` and its log. Default: the program's. PostgreSQL only.
+    pub fn application_name(self, name: &str) -> Self {
+        self.on_server("application_name", |server| server.application_name(name))
+    }
+
+    /// Longest time to connect to one of the server's addresses and log in. Default 10 s, 1 s to 300 s. PostgreSQL only.
+    pub fn connect_timeout(self, timeout: Duration) -> Self {
+        self.on_server("connect_timeout", |server| server.connect_timeout(timeout))
+    }
+
+    /// Longest run of one statement, ended by the server: `Timeout`. Default none beside
+    /// [`session_max_age`](Self::session_max_age), 1 ms to a day. PostgreSQL only.
+    pub fn statement_timeout(self, timeout: Option<Duration>) -> Self {
+        self.on_server("statement_timeout", |server| server.statement_timeout(timeout))
+    }
+
+    /// Longest wait for another transaction's lock, ended by the server: `Busy`. Default none, 1 ms to a day. PostgreSQL
+    /// only.
+    pub fn lock_timeout(self, timeout: Option<Duration>) -> Self {
+        self.on_server("lock_timeout", |server| server.lock_timeout(timeout))
+    }
+
+    /// Whether statements are prepared once for each connection, under a name. Default: yes. PostgreSQL only.
+    ///
+    /// A pooler that lends a server's connection for one transaction does not keep them: pgbouncer in transaction mode before
+    /// 1.21, or with `max_prepared_statements = 0`. Without names, each statement is sent with its text and understood anew,
+    /// and parameters go as text, which the server reads as it reads a literal: it then takes `5` for a `text`, too. Columns
+    /// of types that are not built in must be cast to text.
+    pub fn named_statements(self, named: bool) -> Self {
+        self.on_server("named_statements", |server| server.with_named_statements(named))
+    }
+
+    fn on_server(mut self, setting: &str, change: impl FnOnce(postgres::Settings) -> postgres::Settings) -> Self {
+        match &mut self.settings.target {
+            Target::Server(server) => **server = change((**server).clone()),
+            _ if self.refused.is_none() => {
+                self.refused = Some(Error::config(setting, "it is a server's, and the database is not on one"));
+            }
+            _ => {}
+        }
+        self
     }
 
     /// Whether a missing file is created. Default: yes, with mode 0600.
@@ -196,7 +282,8 @@ impl Config {
         self
     }
 
-    /// Older than this, less up to a tenth, a reading connection is replaced. Default none, 1 s to a day.
+    /// Older than this, less up to a tenth, a connection is replaced (on SQLite a reading one). Default none, on PostgreSQL
+    /// 1,500 s; 1 s to a day.
     pub fn pool_max_lifetime(mut self, lifetime: Option<Duration>) -> Self {
         self.settings.pool = self.settings.pool.max_lifetime(lifetime);
         self
@@ -275,6 +362,9 @@ impl Config {
     }
 
     fn validate(&mut self) -> Result<()> {
+        if let Some(error) = self.refused.take() {
+            return Err(error);
+        }
         if let Target::File(path) = &mut self.settings.target {
             if path.as_os_str() == ":memory:" {
                 return Err(Error::config("path", ":memory: is no file; use Config::memory or sqlite::memory:"));

@@ -190,6 +190,34 @@ impl Postgres {
         stats
     }
 
+    /// The server, in words: where it is and its version.
+    #[track_caller]
+    pub(crate) fn describe(&self) -> impl Future<Output = Result<String>> + Send {
+        let location = Location::caller();
+        async move {
+            let lease = self.acquire(location).await?;
+            let facts = &lease.facts;
+            let kind = if facts.in_recovery { "standby" } else { "primary" };
+            let (host, port, database) = (&facts.host, facts.port, &facts.database);
+            Ok(format!("database {database} on {host}, port {port}: PostgreSQL {}, {kind}", facts.server_version))
+        }
+    }
+
+    /// How the connection is encrypted, and for how long the server's certificate is good.
+    #[track_caller]
+    pub(crate) fn describe_encryption(&self) -> impl Future<Output = Result<String>> + Send {
+        let location = Location::caller();
+        async move {
+            let lease = self.acquire(location).await?;
+            let Some(tls) = &lease.facts.tls else {
+                return Ok("none: whoever is on the way reads and changes what is sent".to_owned());
+            };
+            let days = (tls.not_after - time::OffsetDateTime::now_utc()).whole_days();
+            let (protocol, cipher, peer) = (&tls.protocol, &tls.cipher, &tls.peer_name);
+            Ok(format!("{protocol}, {cipher}, with {peer}, whose certificate is good for {days} days"))
+        }
+    }
+
     async fn acquire(&self, location: &'static Location<'static>) -> Result<Lease> {
         self.pool.acquire_at(location).await.map_err(refused)
     }

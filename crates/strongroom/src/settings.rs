@@ -4,6 +4,7 @@
 //! which `file` goes through, as `environment` does through variables.
 
 mod cipher;
+mod credentials;
 mod environment;
 mod file;
 mod layer;
@@ -66,7 +67,8 @@ use crate::error::{Error, Result};
 ///
 /// | key below `db` | unit | default | range | what it does |
 /// |---|---|---|---|---|
-/// | `url` | `sqlite:PATH` or `sqlite::memory:` | none | | Which database. |
+/// | `url` | `sqlite:PATH`, `sqlite::memory:` or `postgres://HOST/DATABASE` | none | | Which database. |
+/// | `credentials` | `rds-iam`, `dsql`, `dsql-admin`, `aws-secret:ID`, `env:NAME`, `file:PATH`, `sops:FILE#NAME` or `command:LINE` | what the URL says | | How to log in to a server; asked for each connection. A command's answer is kept for 300 s. |
 /// | `create` | true or false | true | | Whether a missing file is created; else connecting fails. |
 /// | `session_max_age_s` | seconds | 60 | 1 to 3600 | A session, stream or statement that takes longer is rolled back. |
 /// | `cache_kib` | KiB | 16384 | 64 to 4194304 | Decrypted pages that each connection keeps in memory. |

@@ -1,5 +1,6 @@
 //! KMS: data keys of SOPS files.
 
+use std::collections::BTreeMap;
 use std::fmt::{self, Write};
 
 use zeroize::Zeroizing;
@@ -26,7 +27,7 @@ pub(crate) async fn decrypt(
     region: &str,
     role: Option<&str>,
     profile: Option<&str>,
-    context: &[(String, String)],
+    context: &BTreeMap<String, String>,
     ciphertext: &[u8],
 ) -> Result<Zeroizing<Vec<u8>>> {
     let mut account = Account::default().region(region.to_owned());
@@ -42,7 +43,7 @@ pub(crate) async fn decrypt(
 pub(super) async fn decrypt_as(
     account: &Account,
     region: &str,
-    context: &[(String, String)],
+    context: &BTreeMap<String, String>,
     ciphertext: &[u8],
 ) -> Result<Zeroizing<Vec<u8>>> {
     let who = Who { region };

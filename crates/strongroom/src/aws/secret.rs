@@ -121,7 +121,11 @@ impl SecretProvider for AwsSecret {
 
 impl fmt::Display for AwsSecret {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.0.fmt(f)
+        self.0.fmt(f)?;
+        match &self.0.provider().field {
+            Some(field) => write!(f, ", field {field}"),
+            None => Ok(()),
+        }
     }
 }
 

@@ -33,7 +33,7 @@ pub(crate) struct Settings {
     pub(super) port: Option<u16>,
     pub(super) user: Option<String>,
     pub(super) database: Option<String>,
-    pub(super) credentials: Option<Arc<dyn CredentialProvider>>,
+    pub(crate) credentials: Option<Arc<dyn CredentialProvider>>,
     pub(super) tls: TlsSettings,
     pub(super) channel_binding: ChannelBinding,
     pub(super) application_name: String,
@@ -183,6 +183,12 @@ impl Settings {
     /// or with `max_prepared_statements = 0`) needs `false`.
     pub(crate) fn named_statements(&self) -> bool {
         self.named_statements
+    }
+
+    /// See [`named_statements`](Self::named_statements).
+    pub(crate) fn with_named_statements(mut self, named: bool) -> Self {
+        self.named_statements = named;
+        self
     }
 
     /// The servers without user and password, for messages: `postgres://a:5432,b:5432/app`.

@@ -246,18 +246,18 @@ fn write_text(value: &Value, text: &mut String) -> Result<(), String> {
     match value {
         Value::Null => {}
         Value::Bool(value) => text.push(if *value { 't' } else { 'f' }),
-        Value::Int(value) => drop(write!(text, "{value}")),
+        Value::Int(value) => _ = write!(text, "{value}"),
         Value::Float(value) if value.is_nan() => text.push_str("NaN"),
         Value::Float(value) if value.is_infinite() => {
             text.push_str(if *value > 0.0 { "Infinity" } else { "-Infinity" });
         }
-        Value::Float(value) => drop(write!(text, "{value}")),
+        Value::Float(value) => _ = write!(text, "{value}"),
         Value::Text(value) => text.push_str(without_nul(value)?),
         Value::Bytes(bytes) => {
             text.push_str("\\x");
-            bytes.iter().for_each(|byte| drop(write!(text, "{byte:02x}")));
+            bytes.iter().for_each(|byte| _ = write!(text, "{byte:02x}"));
         }
-        Value::Uuid(uuid) => drop(write!(text, "{uuid}")),
+        Value::Uuid(uuid) => _ = write!(text, "{uuid}"),
         Value::Timestamp(time) => {
             let micros = micros(*time)?;
             let utc = from_micros(micros).ok_or("a timestamp beyond the year 9999")?;
@@ -265,7 +265,7 @@ fn write_text(value: &Value, text: &mut String) -> Result<(), String> {
             let (year, era) = if date.year() > 0 { (date.year(), "") } else { (1 - date.year(), " BC") };
             let (month, day) = (u8::from(date.month()), date.day());
             let (hour, minute, second, micro) = clock.as_hms_micro();
-            drop(write!(text, "{year:04}-{month:02}-{day:02} {hour:02}:{minute:02}:{second:02}.{micro:06}+00{era}"));
+            _ = write!(text, "{year:04}-{month:02}-{day:02} {hour:02}:{minute:02}:{second:02}.{micro:06}+00{era}");
         }
         Value::Array(values) => {
             text.push('{');

@@ -9,7 +9,8 @@ use crate::credential::{Cached, CredentialProvider, Password};
 use crate::key::KeySource;
 
 /// What a value must be.
-const EXPECTED: &str = "expected rds-iam, dsql, dsql-admin, aws-secret:ID, env:NAME, file:PATH, sops:FILE#NAME or command:LINE";
+const EXPECTED: &str =
+    "expected rds-iam, dsql, dsql-admin, aws-secret:ID, env:NAME, file:PATH, sops:FILE#NAME or command:LINE";
 
 /// How to log in to a server.
 #[derive(Clone)]

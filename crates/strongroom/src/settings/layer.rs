@@ -4,6 +4,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use super::cipher::{Cipher, Kind, Said, Verdict};
+use super::credentials::Credentials;
 use super::place::Place;
 use super::value::Value;
 use crate::config::{self, Config, Target};
@@ -13,6 +14,7 @@ use crate::error::{Error, Result};
 #[derive(Debug, Default)]
 pub(super) struct Layer {
     pub(super) url: Option<Target>,
+    credentials: Option<Credentials>,
     create: Option<bool>,
     session_max_age: Option<Duration>,
     cache_kib: Option<u32>,
@@ -52,8 +54,11 @@ type Take = fn(&mut Layer, &Value, &Origin<'_>) -> Result<(), String>;
 /// The sections below `db`.
 pub(super) const SECTIONS: [&str; 3] = ["pool", "retry", "cipher"];
 
-pub(super) const KEYS: [Key; 24] = [
+pub(super) const KEYS: [Key; 25] = [
     key("url", |layer, value, origin| put(&mut layer.url, database(value, origin))),
+    key("credentials", |layer, value, origin| {
+        put(&mut layer.credentials, value.text().and_then(|text| Credentials::parse(text, origin.folder)))
+    }),
     key("create", |layer, value, _| put(&mut layer.create, value.flag())),
     key("session_max_age_s", |layer, value, _| put(&mut layer.session_max_age, value.seconds())),
     key("cache_kib", |layer, value, _| put(&mut layer.cache_kib, value.count(u32::MAX))),
@@ -105,6 +110,7 @@ impl Layer {
             }
         };
         let config = with(config, self.url, Config::target);
+        let config = with(config, self.credentials, |config, credentials| config.credentials(credentials.0));
         let config = with(config, self.create, Config::create);
         let config = with(config, self.session_max_age, Config::session_max_age);
         let config = with(config, self.cache_kib, Config::cache_kib);

@@ -1,9 +1,10 @@
-//! AWS KMS keys: the seam to the service.
+//! AWS KMS keys.
 
 use std::collections::BTreeMap;
 
 use zeroize::Zeroizing;
 
+use crate::aws::kms;
 use crate::error::{Error, Result};
 
 /// The data key, encrypted by an AWS KMS key.
@@ -25,8 +26,12 @@ pub(crate) struct KmsKey {
 ///
 /// # Errors
 ///
-/// [`Credential`](Error::Credential), which names the key; [passing](Error::passing) when KMS may answer later.
+/// [`Credential`](Error::Credential), [passing](Error::passing) when KMS may answer later; in a build without the feature `aws`
+/// one that names it.
 pub(crate) async fn unwrap(key: &KmsKey) -> Result<Zeroizing<Vec<u8>>> {
-    let who = format!("AWS KMS key {}", key.arn.escape_debug());
-    Err(Error::credential(&who, "AWS is not built into this version; build it with the feature aws"))
+    let Some(region) = key.arn.split(':').nth(3).filter(|region| !region.is_empty()) else {
+        let who = format!("AWS KMS key {}", key.arn.escape_debug());
+        return Err(Error::credential(&who, "its ARN names no region; expected arn:aws:kms:REGION:ACCOUNT:key/ID"));
+    };
+    kms::decrypt(region, key.role.as_deref(), key.profile.as_deref(), &key.context, &key.enc).await
 }

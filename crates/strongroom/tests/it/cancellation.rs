@@ -591,7 +591,7 @@ async fn nothing_is_left(db: &Database, unit: i64, pieces: Pieces, what: &str) {
 /// A transaction that panics, at each place where it can.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_panic_inside_a_transaction_leaves_nothing_wherever_it_comes() {
-    for (db, _place) in crate::both().await {
+    for (db, _place) in crate::all().await {
         create(&db).await;
         for place in 0..8 {
             let (inner, unit) = (db.clone(), i64::from(place) + 1);

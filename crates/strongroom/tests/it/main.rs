@@ -56,6 +56,54 @@ async fn both() -> [(Database, Option<Place>); 2] {
     databases
 }
 
+/// [`both`], and a database on a PostgreSQL server, where there is one.
+async fn all() -> Vec<(Database, Keep)> {
+    let mut databases: Vec<_> = both().await.into_iter().map(|(db, place)| (db, Keep::Sqlite(place))).collect();
+    if test_servers::needs::postgres() {
+        let server = Server::new();
+        let db = server.open().await;
+        create_entry(&db).await;
+        databases.push((db, Keep::Postgres(server)));
+    }
+    databases
+}
+
+/// What a database needs while it is in use.
+enum Keep {
+    Sqlite(#[expect(dead_code, reason = "removed when dropped")] Option<Place>),
+    Postgres(#[expect(dead_code, reason = "removed when dropped")] Server),
+}
+
+impl Keep {
+    fn is_postgres(&self) -> bool {
+        matches!(self, Keep::Postgres(_))
+    }
+}
+
+/// A database of its own on the PostgreSQL server that the tests share.
+struct Server {
+    database: test_servers::TestDatabase<'static>,
+}
+
+impl Server {
+    fn new() -> Self {
+        Server { database: test_servers::Postgres::shared().create_database() }
+    }
+
+    fn config(&self) -> Config {
+        Config::from_url(&self.database.url()).unwrap()
+    }
+
+    async fn open(&self) -> Database {
+        self.config().connect().await.unwrap()
+    }
+
+    /// What the server answers to somebody else.
+    fn query(&self, sql: &str) -> Vec<Vec<String>> {
+        self.database.query(sql)
+    }
+}
+
 async fn create_entry(db: &Database) {
     db.execute("CREATE TABLE entry (id INTEGER PRIMARY KEY, text TEXT UNIQUE)", strongroom::params![]).await.unwrap();
 }

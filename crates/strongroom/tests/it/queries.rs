@@ -5,7 +5,7 @@ use time::OffsetDateTime;
 use time::macros::datetime;
 use uuid::Uuid;
 
-use crate::{Place, both, count};
+use crate::{Place, all, both, count};
 
 #[tokio::test]
 async fn every_kind_of_value_reads_back_as_it_was_written() {
@@ -72,7 +72,7 @@ async fn a_gap_a_wrong_count_and_a_foreign_placeholder_are_refused() {
 
 #[tokio::test]
 async fn fetch_one_answers_no_row_and_fetch_optional_none() {
-    for (db, _place) in both().await {
+    for (db, _place) in all().await {
         let none = "SELECT id FROM entry WHERE id = $1";
         assert!(matches!(db.fetch_one(none, params![1]).await, Err(Error::NoRow)));
         assert!(db.fetch_optional(none, params![1]).await.unwrap().is_none());
@@ -83,7 +83,7 @@ async fn fetch_one_answers_no_row_and_fetch_optional_none() {
 
 #[tokio::test]
 async fn execute_answers_the_rows_it_changed_and_not_those_of_an_earlier_statement() {
-    for (db, _place) in both().await {
+    for (db, _place) in all().await {
         assert_eq!(db.execute("INSERT INTO entry (id) VALUES ($1), ($2)", params![1, 2]).await.unwrap(), 2);
         assert_eq!(db.execute("CREATE TABLE other (id INTEGER)", params![]).await.unwrap(), 0);
         assert_eq!(db.execute("UPDATE entry SET text = 'x' WHERE id = $1", params![9]).await.unwrap(), 0);
@@ -112,7 +112,7 @@ async fn a_statement_that_returns_rows_and_writes_is_committed_whichever_fetch_r
 
 #[tokio::test]
 async fn a_batch_takes_effect_whole_or_not_at_all() {
-    for (db, _place) in both().await {
+    for (db, _place) in all().await {
         let good = Batch::new()
             .then("INSERT INTO entry (id, text) VALUES ($1, $2)", params![1, "a"])
             .then_many("INSERT INTO entry (id) VALUES ($1)", [params![2], params![3]]);
@@ -128,7 +128,7 @@ async fn a_batch_takes_effect_whole_or_not_at_all() {
 
 #[tokio::test]
 async fn execute_many_takes_effect_whole_or_not_at_all() {
-    for (db, _place) in both().await {
+    for (db, _place) in all().await {
         let insert = "INSERT INTO entry (id) VALUES ($1)";
         assert_eq!(db.execute_many(insert, (0..1000).map(|id| params![id])).await.unwrap(), 1000);
         assert!(db.execute_many(insert, [params![5000], params![7]]).await.is_err());
@@ -138,7 +138,7 @@ async fn execute_many_takes_effect_whole_or_not_at_all() {
 
 #[tokio::test]
 async fn a_stream_gives_every_row_in_order() {
-    for (db, _place) in both().await {
+    for (db, _place) in all().await {
         db.execute_many("INSERT INTO entry (id) VALUES ($1)", (0..10_000).map(|id| params![id])).await.unwrap();
         let mut stream = db.fetch("SELECT id FROM entry ORDER BY id", params![]);
         let mut expected = 0;
@@ -232,7 +232,7 @@ async fn errors_say_their_kind_and_keep_their_cause() {
 
 #[tokio::test]
 async fn an_error_shows_no_parameter() {
-    for (db, _place) in both().await {
+    for (db, _place) in all().await {
         db.execute("INSERT INTO entry (id, text) VALUES (1, 'canary')", params![]).await.unwrap();
         let error = db.execute("INSERT INTO entry (text) VALUES ($1)", params!["canary"]).await.unwrap_err();
         assert!(!format!("{error} {error:?}").contains("canary"));
@@ -293,7 +293,7 @@ async fn a_read_sees_every_write_acknowledged_before_it_began() {
 
 #[tokio::test]
 async fn table_exists_knows_tables_and_views() {
-    for (db, _place) in both().await {
+    for (db, _place) in all().await {
         assert!(db.table_exists("ENTRY").await.unwrap());
         assert!(!db.table_exists("entr_").await.unwrap());
         db.execute("CREATE VIEW view_of_it AS SELECT id FROM entry", params![]).await.unwrap();
@@ -303,7 +303,7 @@ async fn table_exists_knows_tables_and_views() {
 
 #[tokio::test]
 async fn a_cached_query_of_a_table_that_changed_names_its_columns_anew() {
-    for (db, _place) in both().await {
+    for (db, _place) in all().await {
         db.execute("CREATE TABLE pair (a TEXT, b TEXT)", params![]).await.unwrap();
         db.execute("INSERT INTO pair (a, b) VALUES ('A', 'B')", params![]).await.unwrap();
         let all = "SELECT * FROM pair";
@@ -365,7 +365,7 @@ async fn closing_a_handle_that_is_being_opened_leaves_nothing_open() {
 
 #[tokio::test]
 async fn a_closed_handle_answers_closed() {
-    for (db, _place) in both().await {
+    for (db, _place) in all().await {
         let clone = db.clone();
         db.close().await.unwrap();
         assert!(matches!(clone.execute("DELETE FROM entry", params![]).await, Err(Error::Closed)));

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use strongroom::{Config, Error, QueryErrorKind, params};
 
-use crate::{Place, both, count, create_entry};
+use crate::{Place, all, both, count, create_entry};
 
 const INSERT: &str = "INSERT INTO entry (id, text) VALUES ($1, $2)";
 
@@ -25,7 +25,7 @@ async fn a_session_takes_effect_at_its_commit_and_not_before() {
 
 #[tokio::test]
 async fn a_session_that_is_dropped_or_rolled_back_leaves_nothing() {
-    for (db, _place) in both().await {
+    for (db, _place) in all().await {
         let mut session = db.session().await.unwrap();
         session.execute(INSERT, params![1, "a"]).await.unwrap();
         drop(session);
@@ -38,7 +38,7 @@ async fn a_session_that_is_dropped_or_rolled_back_leaves_nothing() {
 
 #[tokio::test]
 async fn a_task_that_panics_or_is_aborted_in_a_session_leaves_nothing() {
-    for (db, _place) in both().await {
+    for (db, _place) in all().await {
         for abort in [false, true] {
             let inner = db.clone();
             let task = tokio::spawn(async move {
@@ -61,7 +61,7 @@ async fn a_task_that_panics_or_is_aborted_in_a_session_leaves_nothing() {
 
 #[tokio::test]
 async fn a_savepoint_is_taken_back_alone_when_dropped_and_kept_when_released() {
-    for (db, _place) in both().await {
+    for (db, _place) in all().await {
         let mut session = db.session().await.unwrap();
         session.execute(INSERT, params![1, "a"]).await.unwrap();
         let mut point = session.savepoint().await.unwrap();
@@ -82,7 +82,7 @@ async fn a_savepoint_is_taken_back_alone_when_dropped_and_kept_when_released() {
 
 #[tokio::test]
 async fn after_a_failed_statement_a_session_refuses_everything_until_a_savepoint_is_rolled_back() {
-    for (db, _place) in both().await {
+    for (db, _place) in all().await {
         let mut session = db.session().await.unwrap();
         session.execute(INSERT, params![1, "a"]).await.unwrap();
         let mut point = session.savepoint().await.unwrap();
@@ -119,7 +119,7 @@ async fn a_read_session_sees_the_moment_of_its_opening() {
 
 #[tokio::test]
 async fn a_read_session_refuses_to_write() {
-    for (db, _place) in both().await {
+    for (db, _place) in all().await {
         let mut view = db.read_session().await.unwrap();
         let error = view.fetch_all("DELETE FROM entry RETURNING id", params![]).await.unwrap_err();
         assert_eq!(error.query_kind(), Some(QueryErrorKind::ReadOnly), "{error}");
@@ -128,7 +128,7 @@ async fn a_read_session_refuses_to_write() {
 
 #[tokio::test]
 async fn a_stream_within_a_session_sees_its_writes_and_leaves_it_usable() {
-    for (db, _place) in both().await {
+    for (db, _place) in all().await {
         let mut session = db.session().await.unwrap();
         session.execute_many("INSERT INTO entry (id) VALUES ($1)", (0..5000).map(|id| params![id])).await.unwrap();
         let mut rows = session.fetch("SELECT id FROM entry", params![]);
@@ -201,7 +201,7 @@ async fn waiting_for_a_reader_in_vain_names_the_longest_holder() {
 
 #[tokio::test]
 async fn transaction_commits_on_ok_and_rolls_back_on_err() {
-    for (db, _place) in both().await {
+    for (db, _place) in all().await {
         let value = db
             .transaction(|mut session| async move {
                 session.execute(INSERT, params![1, "a"]).await?;
@@ -223,7 +223,7 @@ async fn transaction_commits_on_ok_and_rolls_back_on_err() {
 
 #[tokio::test]
 async fn a_session_kept_beyond_its_transaction_answers_session_ended() {
-    for (db, _place) in both().await {
+    for (db, _place) in all().await {
         let mut kept = db
             .transaction(|mut session| async move {
                 session.execute(INSERT, params![1, "a"]).await?;
@@ -287,7 +287,7 @@ async fn a_transaction_compiles_in_a_spawned_task_a_handler_and_a_trait_object()
     async fn handler<F: Future<Output = ()> + Send>(work: F) {
         work.await;
     }
-    for (db, _place) in both().await {
+    for (db, _place) in all().await {
         let spawned = db.clone();
         tokio::spawn(async move {
             spawned
@@ -316,7 +316,7 @@ async fn a_transaction_compiles_in_a_spawned_task_a_handler_and_a_trait_object()
 
 #[tokio::test]
 async fn a_future_dropped_at_any_poll_leaves_no_transaction_and_no_lost_connection() {
-    for (db, _place) in both().await {
+    for (db, _place) in all().await {
         for polls in 0..12 {
             let work = async {
                 let mut session = db.session().await?;
@@ -398,7 +398,7 @@ async fn a_stream_in_a_session_follows_the_rules_of_its_statements() {
 
 #[tokio::test]
 async fn a_session_kept_by_work_that_failed_cannot_be_committed() {
-    for (db, _place) in both().await {
+    for (db, _place) in all().await {
         let kept = Arc::new(std::sync::Mutex::new(None));
         let keep = Arc::clone(&kept);
         let failed = db
@@ -422,7 +422,7 @@ const ENDLESS: &str = "WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 F
 
 #[tokio::test]
 async fn whatever_runs_for_a_caller_that_goes_away_is_stopped() {
-    for (db, _place) in both().await {
+    for (db, _place) in all().await {
         let insert = format!("INSERT INTO entry (id) {ENDLESS}");
         let brief = Duration::from_millis(50);
         assert!(tokio::time::timeout(brief, db.fetch_one(ENDLESS, params![])).await.is_err());

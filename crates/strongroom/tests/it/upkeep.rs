@@ -286,7 +286,7 @@ async fn vacuum_shrinks_the_file_checkpoint_empties_the_log_and_optimize_runs() 
 
 #[tokio::test]
 async fn a_script_takes_effect_as_a_whole_or_not_at_all() {
-    for (db, _place) in crate::both().await {
+    for (db, _place) in crate::all().await {
         db.execute_script("INSERT INTO entry (id) VALUES (1); UPDATE entry SET text = 'a;b'; -- the end\n")
             .await
             .unwrap();

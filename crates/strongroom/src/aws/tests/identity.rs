@@ -49,8 +49,14 @@ async fn child() {
             shown(provider.credential(&login).await);
         }
         "kms" => {
-            let outcome =
-                crate::aws::kms::decrypt(REGION, Some("arn:aws:iam::123456789012:role/x"), None, &[], b"no").await;
+            let outcome = crate::aws::kms::decrypt(
+                REGION,
+                Some("arn:aws:iam::123456789012:role/x"),
+                None,
+                &std::collections::BTreeMap::new(),
+                b"no",
+            )
+            .await;
             println!("{}", chain(&outcome.unwrap_err()));
         }
         "secret" => match AwsSecret::new("by-variable").secret().await {

@@ -353,9 +353,9 @@ impl Condition {
 /// parameter; RDS Proxy says 0A000.
 fn is_about_options(error: &tokio_postgres::Error) -> bool {
     let Some(refusal) = error.as_db_error() else { return false };
-    match refusal.code() {
-        &SqlState::FEATURE_NOT_SUPPORTED => true,
-        &SqlState::PROTOCOL_VIOLATION => takes_no_options(refusal),
+    match *refusal.code() {
+        SqlState::FEATURE_NOT_SUPPORTED => true,
+        SqlState::PROTOCOL_VIOLATION => takes_no_options(refusal),
         _ => false,
     }
 }

@@ -170,7 +170,12 @@ impl Attempt<'_> {
                         code.code()
                     )
                 }
-                false => format!("the server does not let {user} log in ({})", code.code()),
+                false => match self.from {
+                    Some(from) => {
+                        format!("the server does not let {user} log in with what came from: {from} ({})", code.code())
+                    }
+                    None => format!("the server does not let {user} log in ({}); is there such a role?", code.code()),
+                },
             },
             &SqlState::INVALID_CATALOG_NAME => {
                 format!("the server has no database {database}; create it, or name another")

@@ -157,3 +157,23 @@ fn read(path: &Path, setting: &str) -> Result<Vec<u8>> {
     }
     std::fs::read(path).map_err(|error| failed(format!("cannot be read ({})", error.kind())))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn roots(roots: Option<Roots>) -> usize {
+        let connector = connector(&TlsSettings { roots, ..TlsSettings::default() }, None).unwrap();
+        connector.context().cert_store().all_certificates().len()
+    }
+
+    #[test]
+    fn a_bundle_of_its_own_is_trusted_alone_and_the_systems_cas_otherwise() {
+        let ca = test_servers::Ca::new();
+        assert_eq!(roots(Some(Roots::File(ca.file().into()))), 1);
+        if openssl_probe::probe().cert_file.is_some() {
+            assert!(roots(None) > 20);
+            assert_eq!(roots(None), roots(Some(Roots::System)));
+        }
+    }
+}

@@ -311,3 +311,37 @@ fn psql_reads_the_same() {
         assert_eq!(ours, String::from_utf8_lossy(&theirs.stdout).trim_end(), "{text}");
     }
 }
+
+fn encoded(text: &str) -> String {
+    text.bytes().map(|byte| format!("%{byte:02x}")).collect()
+}
+
+/// As the manual has it: quoted, with a backslash before quotes and backslashes.
+fn quoted(text: &str) -> String {
+    format!("'{}'", text.replace('\\', "\\\\").replace('\'', "\\'"))
+}
+
+proptest::proptest! {
+    #[test]
+    fn any_user_password_and_database_comes_back(texts in proptest::array::uniform3("[^\0]{1,30}")) {
+        let [user, password, database] = &texts;
+        let expected = format!("h - | {user} | {password} | {database}");
+        let url = format!("postgres://{}:{}@h/{}", encoded(user), encoded(password), encoded(database));
+        proptest::prop_assert_eq!(seen(&url), expected.clone());
+        let text = format!("user={} password={} host=h dbname={}", quoted(user), quoted(password), quoted(database));
+        proptest::prop_assert_eq!(seen(&text), expected);
+    }
+
+    #[test]
+    fn no_text_makes_the_parser_panic_or_show_what_follows_a_colon(before in "\\PC{0,12}", after in "\\PC{0,12}") {
+        for text in [
+            format!("postgres://u:{before}Kanarien{after}@h/db"),
+            format!("postgres://{before}:Kanarien{after}"),
+            format!("host=h password={before}Kanarien{after}"),
+        ] {
+            if let Err(error) = parse(&text) {
+                proptest::prop_assert!(!format!("{error:?}").contains("Kanarien"), "{}: {:?}", text, error);
+            }
+        }
+    }
+}

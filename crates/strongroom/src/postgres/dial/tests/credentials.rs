@@ -247,7 +247,11 @@ async fn a_token_logs_in_over_tls_and_never_without() {
     server.shift_iam_clock(901);
     let error = dialer.dial().await.err().unwrap();
     let (line, passing) = told(&error);
-    assert!(line.contains("the server does not let app log in (28000)") && !passing, "{line}");
+    assert!(
+        line.contains("the server does not let app log in with what came from: what the test gives (28000)")
+            && !passing,
+        "{line}"
+    );
     assert!(!format!("{error:?}").contains("X-Amz-Signature"), "{error:?}");
     server.shift_iam_clock(0);
     provider.change(|credential| *credential = signed(2));

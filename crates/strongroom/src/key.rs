@@ -16,6 +16,7 @@ use zeroize::Zeroizing;
 
 use crate::error::{Error, Result};
 use crate::secret::{MAX_SECRET_LEN, Secret, SecretProvider};
+use crate::sops::Sops;
 
 pub(crate) use self::command::run as run_command;
 
@@ -52,6 +53,12 @@ impl KeySource {
     /// when nobody waits for it any more; it fails when it prints more than one line, or its exit code is not 0.
     pub fn command(line: impl Into<String>) -> Self {
         command::Command::new(line.into()).into()
+    }
+
+    /// A value of a SOPS file, decrypted with an age identity or AWS KMS; a dot in the name walks into a map. Short for
+    /// [`Sops`], which says more.
+    pub fn sops(path: impl Into<PathBuf>, name: impl Into<String>) -> Self {
+        Sops::new(path).name(name).into()
     }
 
     /// Asks the source.

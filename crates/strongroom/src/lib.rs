@@ -80,6 +80,7 @@ mod row;
 mod secret;
 mod session;
 mod settings;
+mod sops;
 mod sqlite;
 mod statements;
 mod stats;
@@ -100,6 +101,10 @@ pub use self::row::{ColumnIndex, FromRow, Row};
 pub use self::secret::{BoxFuture, Secret, SecretProvider};
 pub use self::session::{ReadSession, Savepoint, Session};
 pub use self::settings::Settings;
+pub use self::sops::Sops;
+#[cfg(any(test, fuzzing))]
+#[doc(hidden)]
+pub use self::sops::fuzzing;
 pub use self::stats::Stats;
 pub use self::stream::RowStream;
 pub use self::value::{FromValue, Params, Value};

@@ -30,7 +30,7 @@ impl Command {
 impl SecretProvider for Command {
     fn secret(&self) -> BoxFuture<'_, Result<Secret>> {
         Box::pin(async move {
-            let mut output = run(self, &self.line).await?;
+            let mut output = run(self, &self.line, &[]).await?;
             strip_newline(&mut output);
             match output.iter().filter(|&&byte| byte == b'\n').count() {
                 0 if output.is_empty() => Err(Error::credential(self, "printed nothing; expected the secret")),
@@ -51,12 +51,17 @@ impl fmt::Display for Command {
     }
 }
 
-/// Runs a command line, without a shell, and answers what it printed. `who` is blamed when it fails.
+/// Runs a command line, without a shell and with these variables in its environment beside ours, and answers what it
+/// printed. `who` is blamed when it fails.
 ///
 /// # Cancel safety
 ///
 /// Dropped, the command is killed.
-pub(crate) async fn run(who: &(dyn fmt::Display + Sync), line: &str) -> Result<Zeroizing<Vec<u8>>> {
+pub(crate) async fn run(
+    who: &(dyn fmt::Display + Sync),
+    line: &str,
+    environment: &[(&str, &str)],
+) -> Result<Zeroizing<Vec<u8>>> {
     let failed = |reason: String| Error::credential(who, reason);
     let words = shlex::split(line).ok_or_else(|| failed("has a quote that is not closed".to_owned()))?;
     let [program, arguments @ ..] = words.as_slice() else {
@@ -64,6 +69,7 @@ pub(crate) async fn run(who: &(dyn fmt::Display + Sync), line: &str) -> Result<Z
     };
     let mut child = tokio::process::Command::new(program)
         .args(arguments)
+        .envs(environment.iter().copied())
         .stdin(Stdio::null())
         .stdout(Stdio::piped())
         .stderr(Stdio::inherit())

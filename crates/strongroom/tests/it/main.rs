@@ -11,6 +11,7 @@ mod migrations;
 mod queries;
 mod sessions;
 mod settings;
+mod sops;
 mod upkeep;
 
 use std::path::PathBuf;

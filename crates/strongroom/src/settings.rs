@@ -81,10 +81,11 @@ use crate::error::{Error, Result};
 /// | `retry.attempts` | attempts | 3 | 1 to 10 | So often opening a further connection is tried before a waiter is told why there is none. |
 /// | `retry.delay_s` | seconds | 0.5 | 0.1 to 60 | Pause before the second attempt, doubled for each further one. |
 /// | `cipher.enabled` | true or false | whether a source is named | | `true`: without a source it is an error. `false`: the file is plain. |
-/// | `cipher.key_source` | `env`, `file` or `sops` | the one that is named | | Which source is used when several are named. `sops` is not built in yet: an error. |
+/// | `cipher.key_source` | `env`, `file` or `sops` | the one that is named | | Which source is used when several are named. |
 /// | `cipher.key_env` | a variable's name | none | | The key is that variable's content. |
 /// | `cipher.key_file` | a path | none | | The key is that file's content; mode 0600. |
-/// | `cipher.sops_path`, `cipher.sops_key` | a path, a name | none | | For `sops`. |
+/// | `cipher.sops_path` | a path | none | | The key is in that SOPS file; see [`Sops`](crate::Sops). |
+/// | `cipher.sops_key` | a name, with dots into maps | `db_key`; a binary file's content | | Which value of that file it is. |
 ///
 /// - A relative path in a file is relative to that file's folder; in a variable, to the working directory.
 /// - Seconds may have a fraction; false is never. A number out of its range is moved to the nearest bound, and a warning is

@@ -6,6 +6,7 @@ use super::place::Place;
 use super::value::Value;
 use crate::error::{Error, Result};
 use crate::key::KeySource;
+use crate::sops::Sops;
 
 /// What was said about encryption.
 #[derive(Debug, Default)]
@@ -106,9 +107,16 @@ impl Cipher {
         match (kind, &self.key_env, &self.key_file) {
             (Kind::Env, Some(name), _) => Ok(Verdict::Key(KeySource::env(&name.value))),
             (Kind::File, _, Some(path)) => Ok(Verdict::Key(KeySource::file(&path.value))),
-            (Kind::Sops, ..) => {
-                Err(self.refused(kind, &named, "sops is not built into this version; expected env or file"))
-            }
+            (Kind::Sops, ..) => match &self.sops_path {
+                Some(path) => {
+                    let file = Sops::new(&path.value);
+                    Ok(Verdict::Key(match &self.sops_key {
+                        Some(name) => file.name(&name.value).into(),
+                        None => file.into(),
+                    }))
+                }
+                None => Err(self.refused(kind, &named, "it is sops, and sops_path, the file's path, is missing")),
+            },
             (Kind::Env, None, _) => {
                 Err(self.refused(kind, &named, "it is env, and key_env, the variable's name, is missing"))
             }

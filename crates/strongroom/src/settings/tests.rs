@@ -479,14 +479,13 @@ fn the_key_source_follows_from_what_is_named() {
             .ends_with("it is file, and key_file, the file's path, is missing")
     );
     assert!(refused("key_env = 'K'\nkey_file = '/k'").ends_with("say which with key_source"));
-    for (cipher, key) in [
-        ("key_source = 'sops'\nsops_path = 'a'\nsops_key = 'b'", "key_source"),
-        ("sops_path = 'a'\nsops_key = 'b'", "sops_path"),
-        ("sops_key = 'b'", "sops_key"),
-    ] {
+    assert_eq!(key("sops_path = '/s.yaml'").unwrap(), "SOPS file /s.yaml");
+    assert_eq!(key("sops_path = '/s.yaml'\nsops_key = 'a.b'").unwrap(), "SOPS file /s.yaml, key a.b");
+    assert_eq!(key("key_source = 'sops'\nkey_env = 'K'\nsops_path = '/s'").unwrap(), "SOPS file /s");
+    for (cipher, key) in [("key_source = 'sops'\nsops_key = 'b'", "key_source"), ("sops_key = 'b'", "sops_key")] {
         let refused = refused(cipher);
         assert!(refused.starts_with(&format!("db.cipher.{key}: a.toml, line 2, column ")), "{refused}");
-        assert!(refused.ends_with("sops is not built into this version; expected env or file"), "{refused}");
+        assert!(refused.ends_with("it is sops, and sops_path, the file's path, is missing"), "{refused}");
     }
 }
 

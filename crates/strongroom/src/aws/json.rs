@@ -54,7 +54,6 @@ impl Object {
 }
 
 /// `text` as a JSON string.
-#[cfg(any(feature = "aws", test))]
 pub(super) fn quoted(text: &str) -> String {
     use std::fmt::Write;
     let mut json = String::with_capacity(text.len() + 2);

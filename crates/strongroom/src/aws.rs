@@ -15,6 +15,8 @@ mod http;
 #[cfg(feature = "aws")]
 mod identity;
 mod json;
+// Called by the reader of SOPS files.
+#[allow(dead_code)]
 pub(crate) mod kms;
 mod secret;
 mod signature;

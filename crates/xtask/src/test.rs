@@ -6,7 +6,7 @@
 //! | variable | is |
 //! |---|---|
 //! | `TRUST_LEDGER_PKITS` | PKITS' folder, with `certs/*.crt` and `crls/*.crl` |
-//! | `TRUST_LEDGER_PYTHON` | a Python interpreter that can import `sqlcipher3` |
+//! | `TRUST_LEDGER_PYTHON` | a Python interpreter that can import `sqlcipher3`, `boto3`, `freezegun` and `moto` |
 //! | `TRUST_LEDGER_REQUIRE_JUDGES` | `1`: they are there, so a test that misses one fails and must not skip |
 //!
 //! A test whose judge is missing prints `skipped: needs …` and returns, so that a bare `cargo test` works everywhere;
@@ -39,7 +39,7 @@ Before that it makes sure of, and installs when missing:
 
   - Debian packages, with apt-get, when it runs as root or sudo asks for no password. Otherwise it names the
     command to type and ends.
-  - packages from PyPI, pinned in crates/xtask/judges.txt, into target/judges: about 60 MB to fetch, once.
+  - packages from PyPI, pinned in crates/xtask/judges.txt, into target/judges: about 90 MB to fetch, once.
 
 The tests get TRUST_LEDGER_PKITS, TRUST_LEDGER_PYTHON and TRUST_LEDGER_REQUIRE_JUDGES=1 (a missing judge is then
 a failure and not a skipped test); see CONTRIBUTING.md.

@@ -23,6 +23,8 @@ use aws_credential_types::provider::ProvideCredentials;
 use aws_credential_types::provider::error::CredentialsError;
 use aws_smithy_async::rt::sleep::TokioSleep;
 use aws_smithy_async::time::SystemTimeSource;
+use tracing::instrument::WithSubscriber;
+use tracing::subscriber::NoSubscriber;
 use zeroize::Zeroizing;
 
 use super::http;
@@ -178,7 +180,7 @@ async fn find(who: &(dyn Display + Sync), source: &Source, region: &str) -> Resu
     };
     let taken = AssumeRoleProvider::builder(role).configure(&sdk.build()).region(region).session_name("strongroom");
     let taken = taken.build_from_provider(own).await;
-    match tokio::time::timeout(FAR, taken.provide_credentials()).await {
+    match tokio::time::timeout(FAR, quietly(taken.provide_credentials())).await {
         Ok(Ok(credentials)) => Ok(keys(&credentials)),
         Ok(Err(error)) => {
             Err(failed(who, &error, format!("the identity could not take on role {role} (sts:AssumeRole)")))
@@ -197,7 +199,7 @@ async fn find_own(who: &(dyn Display + Sync), source: &Source, config: &Provider
     }
     let profile = profile.build();
     if let Some(name) = &source.profile {
-        let outcome = tokio::time::timeout(FAR, profile.provide_credentials()).await;
+        let outcome = tokio::time::timeout(FAR, quietly(profile.provide_credentials())).await;
         return match outcome {
             Ok(Ok(credentials)) => Ok(keys(&credentials)),
             Ok(Err(error)) => Err(failed(who, &error, format!("profile {name} gives no AWS identity{}", why(&error)))),
@@ -223,7 +225,7 @@ async fn find_own(who: &(dyn Display + Sync), source: &Source, config: &Provider
         if name == "container" {
             check_container_token(who)?;
         }
-        let missed = match tokio::time::timeout(limit, provider.provide_credentials()).await {
+        let missed = match tokio::time::timeout(limit, quietly(provider.provide_credentials())).await {
             Ok(Ok(credentials)) => {
                 tracing::debug!(identity = name, "AWS identity found");
                 return Ok(keys(&credentials));
@@ -260,7 +262,7 @@ pub(super) async fn region(profile: Option<&str>) -> Option<String> {
     let instance = ImdsRegionProvider::builder().configure(&config).imds_client(metadata(&config)).build();
     let chain: [&dyn ProvideRegion; 3] = [&environment, &of_profile, &instance];
     for provider in chain {
-        if let Ok(Some(region)) = tokio::time::timeout(NEAR, provider.region()).await {
+        if let Ok(Some(region)) = tokio::time::timeout(NEAR, quietly(provider.region())).await {
             return Some(region.to_string());
         }
     }
@@ -297,6 +299,11 @@ fn check_container_token(who: &(dyn Display + Sync)) -> Result<()> {
          character that no header may have, such as a newline"
     );
     Err(Error::credential(who, reason))
+}
+
+/// Keeps the SDK from logging: at TRACE it shows requests whole, with the tokens in them.
+fn quietly<F: Future>(work: F) -> impl Future<Output = F::Output> {
+    work.with_subscriber(NoSubscriber::default())
 }
 
 /// Why a provider has nothing: `: ` and the words of its error's innermost cause.

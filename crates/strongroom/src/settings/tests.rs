@@ -6,8 +6,9 @@ use std::time::Duration;
 use super::*;
 
 /// Every key with a value in TOML, in YAML and in a variable, and the field it ends in.
-const EVERY_KEY: [(&str, &str, &str, &str, &str); 24] = [
+const EVERY_KEY: [(&str, &str, &str, &str, &str); 25] = [
     ("url", "\"sqlite::memory:\"", "'sqlite::memory:'", "sqlite::memory:", "url: Some(Memory)"),
+    ("credentials", "'env:PW'", "env:PW", "env:PW", "credentials: Some(environment variable PW)"),
     ("create", "false", "false", "false", "create: Some(false)"),
     ("session_max_age_s", "90", "90", "90", "session_max_age: Some(90s)"),
     ("cache_kib", "0x400", "0x400", "1024", "cache_kib: Some(1024)"),

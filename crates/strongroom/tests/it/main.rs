@@ -1,5 +1,6 @@
 //! strongroom from outside: what its users rely on, on files and in memory.
 
+mod aws;
 mod blocking;
 mod cancellation;
 mod connections;

@@ -13,6 +13,8 @@ const ROLE: &str = "STRONGROOM_AWS_CHILD";
 #[tokio::test]
 async fn child() {
     let Ok(role) = std::env::var(ROLE) else { return };
+    // Whatever anybody logs is part of what is searched for secrets.
+    tracing_subscriber::fmt().with_max_level(tracing::Level::TRACE).with_ansi(false).init();
     let login = Login::new("db.example.com", 5432, Some("app".to_owned()));
     let shown = |outcome: Result<crate::Credential, Error>| match outcome {
         Ok(credential) => {
@@ -81,6 +83,7 @@ fn run(role: &str, variables: &[(&str, &str)]) -> (String, Duration) {
         .unwrap();
     let text = String::from_utf8(output.stdout).unwrap();
     assert!(output.status.success(), "{text}{}", String::from_utf8_lossy(&output.stderr));
+    assert!(!text.contains("canary"), "{text}");
     (text, begun.elapsed())
 }
 
@@ -196,7 +199,7 @@ fn a_containers_identity_is_asked_for_once_and_renewed() {
     assert!(took < Duration::from_secs(4), "{took:?}");
 
     let text = outcome("plain", &[&set[..], &[("AWS_CONTAINER_AUTHORIZATION_TOKEN", "canary\ntoken")]].concat());
-    assert!(text.contains("has a character that no header may have") && !text.contains("canary"), "{text}");
+    assert!(text.contains("has a character that no header may have"), "{text}");
 }
 
 /// EC2's metadata service gives identity and region.
@@ -223,7 +226,7 @@ fn roles_are_taken_on_through_sts_and_variables_name_the_services() {
     let Some(moto) = Moto::shared() else { return };
     let folder = tempfile::tempdir().unwrap();
     let file = folder.path().join("token");
-    std::fs::write(&file, "a.b.c").unwrap();
+    std::fs::write(&file, "canary.b.c").unwrap();
     let region = ("AWS_REGION", REGION);
     let all = ("AWS_ENDPOINT_URL", moto.url.as_str());
     let text = outcome(
@@ -257,4 +260,69 @@ fn roles_are_taken_on_through_sts_and_variables_name_the_services() {
     runtime.block_on(moto.create("by-variable", "12345"));
     let one = ("AWS_ENDPOINT_URL_SECRETS_MANAGER", moto.url.as_str());
     assert!(outcome("secret", &[&KEYS[..], &[region, one]].concat()).contains("secret of 5 bytes"));
+}
+
+/// A service with TLS is asked only when its certificate is of a known CA and names it.
+#[test]
+fn a_service_whose_certificate_does_not_fit_is_not_asked() {
+    let folder = tempfile::tempdir().unwrap();
+    let (port, certificate) = tls_server();
+    let file = folder.path().join("ca.pem");
+    std::fs::write(&file, certificate).unwrap();
+    let ask = |host: &str, more: &[(&str, &str)]| {
+        let url = format!("https://{host}:{port}");
+        let named = [("AWS_REGION", REGION), ("AWS_ENDPOINT_URL_SECRETS_MANAGER", url.as_str())];
+        outcome("secret", &[&KEYS[..], &named, more].concat())
+    };
+    let bundle = [("AWS_CA_BUNDLE", file.to_str().unwrap())];
+    let text = ask("localhost", &bundle);
+    assert!(text.contains("secret of 6 bytes"), "{text}");
+    let text = ask("localhost", &[]);
+    assert!(text.contains("localhost cannot be connected to") && text.contains("certificate verify failed"), "{text}");
+    let text = ask("127.0.0.1", &bundle);
+    assert!(text.contains("127.0.0.1 cannot be connected to") && text.contains("certificate verify failed"), "{text}");
+}
+
+/// Serves one secret to everybody, as `localhost`; its port and its certificate, which is its own CA's.
+fn tls_server() -> (u16, Vec<u8>) {
+    use openssl::asn1::Asn1Time;
+    use openssl::hash::MessageDigest;
+    use openssl::pkey::PKey;
+    use openssl::ssl::{SslAcceptor, SslMethod};
+    use openssl::x509::extension::{BasicConstraints, SubjectAlternativeName};
+    use openssl::x509::{X509, X509NameBuilder};
+    let group = openssl::ec::EcGroup::from_curve_name(openssl::nid::Nid::X9_62_PRIME256V1).unwrap();
+    let key = PKey::from_ec_key(openssl::ec::EcKey::generate(&group).unwrap()).unwrap();
+    let mut name = X509NameBuilder::new().unwrap();
+    name.append_entry_by_text("CN", "localhost").unwrap();
+    let name = name.build();
+    let mut builder = X509::builder().unwrap();
+    builder.set_version(2).unwrap();
+    builder.set_subject_name(&name).unwrap();
+    builder.set_issuer_name(&name).unwrap();
+    builder.set_pubkey(&key).unwrap();
+    builder.set_not_before(&Asn1Time::days_from_now(0).unwrap()).unwrap();
+    builder.set_not_after(&Asn1Time::days_from_now(1).unwrap()).unwrap();
+    let names = SubjectAlternativeName::new().dns("localhost").build(&builder.x509v3_context(None, None)).unwrap();
+    builder.append_extension(names).unwrap();
+    builder.append_extension(BasicConstraints::new().critical().ca().build().unwrap()).unwrap();
+    builder.sign(&key, MessageDigest::sha256()).unwrap();
+    let certificate = builder.build();
+    let mut acceptor = SslAcceptor::mozilla_intermediate_v5(SslMethod::tls_server()).unwrap();
+    acceptor.set_private_key(&key).unwrap();
+    acceptor.set_certificate(&certificate).unwrap();
+    let acceptor = acceptor.build();
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let port = listener.local_addr().unwrap().port();
+    std::thread::spawn(move || {
+        for stream in listener.incoming().flatten() {
+            let Ok(mut stream) = acceptor.accept(stream) else { continue };
+            let mut request = [0; 8192];
+            let _ = stream.read(&mut request);
+            let body = "{\"SecretString\":\"canary\"}";
+            let _ = write!(stream, "HTTP/1.1 200 OK\r\ncontent-length: {}\r\n\r\n{body}", body.len());
+            let _ = stream.shutdown();
+        }
+    });
+    (port, certificate.to_pem().unwrap())
 }

@@ -61,10 +61,7 @@ pub(crate) struct Postgres {
 impl Postgres {
     /// Opens the first connections.
     pub(crate) async fn open(server: &Settings, settings: &config::Settings) -> Result<Self> {
-        let connector = Connector {
-            dialer: Dialer::new(server)?,
-            server: server.shown().into(),
-        };
+        let connector = Connector { dialer: Dialer::new(server)?, server: server.shown().into() };
         let pool = Pool::new(connector, settings.pool.clone());
         pool.open_at_least(settings.pool.min_size.max(1)).await.map_err(refused)?;
         Ok(Postgres { pool, session_max_age: settings.session_max_age, counters: Arc::default() })

@@ -34,7 +34,7 @@ async fn under_load(moto: &Moto, id: &str, passwords: &Passwords, rotate: impl A
                         return Ok(());
                     }
                     refused.fetch_add(1, Ordering::Relaxed);
-                    Err(Refusal::Credential(Error::credential(&"the server", "28P01")))
+                    Err::<(), Refusal>(Refusal::Credential(Error::credential(&"the server", "28P01")))
                 };
                 log_in.connect(&login, attempt).await.unwrap();
                 times.fetch_add(1, Ordering::Relaxed);

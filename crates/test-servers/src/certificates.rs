@@ -6,6 +6,7 @@ use std::net::IpAddr;
 use std::ops::Range;
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
+use std::process::Command;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{SystemTime, UNIX_EPOCH};
@@ -18,7 +19,8 @@ use openssl::nid::Nid;
 use openssl::pkey::{PKey, Private};
 use openssl::x509::extension::{BasicConstraints, ExtendedKeyUsage, KeyUsage, SubjectAlternativeName};
 use openssl::x509::{X509, X509Builder, X509NameBuilder};
-use tempfile::TempDir;
+
+use crate::guard::{self, Guard};
 
 /// A certificate authority (P-256, valid from yesterday for ten years). Two of them are two authorities: a client that
 /// trusts one refuses the other's servers.
@@ -26,7 +28,8 @@ pub struct Ca {
     certificate: X509,
     key: PKey<Private>,
     file: PathBuf,
-    folder: Arc<TempDir>,
+    /// Removes the files, also when a test keeps the authority in a `static`.
+    folder: Arc<Guard>,
     issued: AtomicU32,
 }
 
@@ -38,7 +41,7 @@ pub struct Identity {
     issuer: String,
     certificate_file: PathBuf,
     key_file: PathBuf,
-    _folder: Arc<TempDir>,
+    _folder: Arc<Guard>,
 }
 
 impl Ca {
@@ -56,8 +59,9 @@ impl Ca {
         let usage = KeyUsage::new().critical().key_cert_sign().crl_sign().build().expect("constant");
         builder.append_extension(usage).expect("constant");
         builder.sign(&key, MessageDigest::sha256()).expect("a P-256 key signs");
-        let folder = Arc::new(tempfile::Builder::new().prefix("ts-ca-").tempdir().expect("a temporary folder"));
-        let file = folder.path().join("ca.pem");
+        let folder = tempfile::Builder::new().prefix("ts-ca-").tempdir().expect("a temporary folder").keep();
+        let folder = Arc::new(Guard::new(&folder, Command::new(guard::SHELL), "KILL", &[]));
+        let file = folder.folder().join("ca.pem");
         let ca = Ca { certificate: builder.build(), key, file, folder, issued: AtomicU32::new(1) };
         fs::write(ca.file(), ca.pem()).expect("own folder");
         ca
@@ -116,8 +120,8 @@ impl Ca {
             certificate: pem(builder.build().to_pem()),
             key: pem(key.private_key_to_pem_pkcs8()),
             issuer: self.pem(),
-            certificate_file: self.folder.path().join(format!("{serial}.crt")),
-            key_file: self.folder.path().join(format!("{serial}.key")),
+            certificate_file: self.folder.folder().join(format!("{serial}.crt")),
+            key_file: self.folder.folder().join(format!("{serial}.key")),
             _folder: self.folder.clone(),
         };
         fs::write(identity.certificate_file(), &identity.certificate).expect("own folder");

@@ -60,7 +60,8 @@ pub(crate) struct Guard {
 impl Guard {
     /// A guard for the server `program` (with its arguments) in `folder`, which becomes the guard's. `shell` starts `sh`
     /// with the user and the environment that the server is to have. The server's output goes to `folder/log`; in the
-    /// end the signal `last` ends it. Nothing is started yet.
+    /// end the signal `last` ends it. Nothing is started yet, and nothing needs to be: a guard without a server is a
+    /// folder that is removed however we end.
     pub(crate) fn new(folder: &Path, mut shell: Command, last: &str, program: &[OsString]) -> Guard {
         shell.args(["-c", SCRIPT, "guard"]).arg(folder).arg(folder.join("log")).arg(last).args(program);
         // In a process group of its own: Ctrl-C is for the tests, the guard sees them end.
@@ -99,6 +100,10 @@ impl Guard {
     /// Process id, while it runs or should.
     pub(crate) fn pid(&self) -> Option<u32> {
         self.server
+    }
+
+    pub(crate) fn folder(&self) -> &Path {
+        &self.folder
     }
 
     /// All that the server has written.

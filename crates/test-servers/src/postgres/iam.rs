@@ -44,6 +44,9 @@ impl Postgres {
     ///
     /// Tokens are taken for the hosts `db.test`, `localhost` and `127.0.0.1` with the server's port; see
     /// [`accept_tokens_for`](Postgres::accept_tokens_for). Why one was refused is in the log.
+    ///
+    /// At most 61 sessions can have come in so at a time, on the whole machine: each has a folder `/tmp/pam.X` of
+    /// pam_wrapper's, X being one letter or digit. Further ones are cut off.
     pub fn rds_iam(user: &str, keys: &IamKeys, server: &Identity) -> Setup {
         let service = Service { name: "rds-db", keys: keys.clone() };
         Setup::new(user, Access::Iam(service)).tls(server)

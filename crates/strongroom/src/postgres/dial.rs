@@ -1,7 +1,8 @@
 //! Opening physical connections to a server.
 //!
-//! Start from [`Dialer`]: it goes through the hosts, asks for a credential for each log-in, and answers a connection that
-//! is ready for work: encrypted as the settings want it, in UTC and UTF-8, and of the wanted kind (primary, standby).
+//! Start from [`Dialer`]: it goes through the hosts, asks for a credential for each log-in, and answers a connection
+//! that is ready for work: encrypted as the settings want it, in UTC and UTF-8, and of the wanted kind (primary,
+//! standby).
 
 mod attempt;
 mod cancel;
@@ -110,8 +111,8 @@ impl Dialer {
     /// # Errors
     ///
     /// [`Connection`](Error::Connection), which says why of each host; it is [passing](Error::is_passing) when another
-    /// attempt may succeed with one of them. [`Credential`](Error::Credential) when there is none, or the breaker is open;
-    /// [`Config`](Error::Config) when a file of TLS's cannot be used.
+    /// attempt may succeed with one of them. [`Credential`](Error::Credential) when there is none, or the breaker is
+    /// open; [`Config`](Error::Config) when a file of TLS's cannot be used.
     ///
     /// # Cancel safety
     ///
@@ -139,8 +140,8 @@ impl Dialer {
 
     /// The hosts in the order in which they are tried, with their places in the list. `None`: nobody named one.
     ///
-    /// There is one primary. It is looked for first where it was last, so that a host before it that is dead and does not
-    /// even refuse costs its time limit once and not at each connection.
+    /// There is one primary. It is looked for first where it was last, so that a host before it that is dead and does
+    /// not even refuse costs its time limit once and not at each connection.
     fn order(&self) -> Vec<(usize, Option<&Host>)> {
         if self.settings.hosts.is_empty() {
             return vec![(0, None)];
@@ -184,7 +185,8 @@ impl Dialer {
     }
 }
 
-/// Where this machine's server has its socket: the first folder that is there, of Debian's and PostgreSQL's own defaults.
+/// Where this machine's server has its socket: the first folder that is there, of Debian's and PostgreSQL's own
+/// defaults.
 fn local_socket() -> Place {
     let folders = ["/var/run/postgresql", "/run/postgresql", "/tmp"];
     let there = folders.into_iter().find(|folder| std::path::Path::new(folder).is_dir());

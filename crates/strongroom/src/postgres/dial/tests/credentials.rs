@@ -127,8 +127,8 @@ impl std::fmt::Display for Store {
     }
 }
 
-/// Connects by several tasks without end while `rotate` is run 100 times; answers how many connections were made. None may
-/// fail.
+/// Connects by several tasks without end while `rotate` is run 100 times; answers how many connections were made. None
+/// may fail.
 async fn dial_through_rotations(server: &Postgres, store: Store, mut rotate: impl FnMut(u64, &Store)) -> u64 {
     let store = Arc::new(store);
     let settings = Settings::from_text(&format!("postgres://127.0.0.1:{}/app", server.port())).unwrap();
@@ -310,7 +310,8 @@ async fn no_log_line_shows_a_password() {
         move || Lines(Arc::clone(&lines))
     };
     let subscriber = tracing_subscriber::fmt().with_max_level(tracing::Level::TRACE).with_writer(writer).finish();
-    // With one subscriber alone, a line that another test's thread comes to first would be switched off for this one too.
+    // With one subscriber alone, a line that another test's thread comes to first would be switched off for this one
+    // too.
     let _second = tracing::Dispatch::new(tracing_subscriber::fmt().finish());
     let _guard = tracing::subscriber::set_default(subscriber);
     let server = Postgres::scram("app", "Kanarienvogel").start();

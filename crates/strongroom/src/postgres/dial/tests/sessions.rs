@@ -207,7 +207,8 @@ async fn a_connection_that_is_cut_anywhere_on_the_way_is_an_error_that_may_pass(
     dial(&url).await.unwrap();
     let whole = proxy.bytes_to_client();
     assert!(whole > 1000);
-    // The server's answers to the connecting client, cut after so many bytes. How long they are differs from time to time.
+    // The server's answers to the connecting client, cut after so many bytes. How long they are differs from time to
+    // time.
     let mut cuts = 0;
     for after in (0..whole).step_by(97) {
         // The last one's farewell must not use the fault up.

@@ -24,12 +24,12 @@ const LONGEST_LOOK: Duration = Duration::from_secs(1);
 /// Asks a provider for each log-in, and keeps a refused one from being repeated without end.
 ///
 /// A refusal drops that credential's generation; a newer one is tried at once. A provider with
-/// [patience](CredentialProvider::patience) is asked again for a while, with pauses, when nothing newer has come or that was
-/// refused as well. Then the refusal is final: the *breaker* opens, and log-ins fail without asking the server, for a pause
-/// that grows with each further one. When it is over one goes first, and the others do as it fares.
+/// [patience](CredentialProvider::patience) is asked again for a while, with pauses, when nothing newer has come or
+/// that was refused as well. Then the refusal is final: the *breaker* opens, and log-ins fail without asking the
+/// server, for a pause that grows with each further one. When it is over one goes first, and the others do as it fares.
 ///
-/// From a refusal, and from the beginning, until the first success there is one log-in at a time, so that a wrong password
-/// is tried by one and not by the whole pool.
+/// From a refusal, and from the beginning, until the first success there is one log-in at a time, so that a wrong
+/// password is tried by one and not by the whole pool.
 pub(crate) struct LogIn {
     provider: Arc<dyn CredentialProvider>,
     breaker: Mutex<Breaker>,
@@ -50,8 +50,8 @@ struct Breaker {
 /// Why an attempt, or all of a log-in, failed.
 #[derive(Debug)]
 pub(crate) enum Refusal<E = Error> {
-    /// The server does not accept the credential. As the answer of [`LogIn::connect`]: or there is none, or the breaker is
-    /// open; another server of the same kind would not do better.
+    /// The server does not accept the credential. As the answer of [`LogIn::connect`]: or there is none, or the breaker
+    /// is open; another server of the same kind would not do better.
     Credential(Error),
     /// Anything else.
     Other(E),
@@ -75,8 +75,8 @@ impl LogIn {
     ///
     /// # Errors
     ///
-    /// The provider's; that of the last attempt; or, with the breaker open, one that says so, with the last refusal as its
-    /// cause.
+    /// The provider's; that of the last attempt; or, with the breaker open, one that says so, with the last refusal as
+    /// its cause.
     ///
     /// # Cancel safety
     ///
@@ -154,8 +154,8 @@ impl LogIn {
         self.provider.credential(login).await.map_err(Failed::Unknown)
     }
 
-    /// Refuses while the breaker is open. Those who come afterwards take turns, as nothing is proven, until one succeeds or
-    /// opens it again.
+    /// Refuses while the breaker is open. Those who come afterwards take turns, as nothing is proven, until one
+    /// succeeds or opens it again.
     fn pass_breaker(&self) -> Result<()> {
         let breaker = self.breaker();
         let now = Instant::now();

@@ -1,5 +1,5 @@
-//! The promises of [`Cached`], [`LogIn`] and [`Password`], with providers and servers that do what a test says, and a clock
-//! that stands still until somebody waits.
+//! The promises of [`Cached`], [`LogIn`] and [`Password`], with providers and servers that do what a test says, and a
+//! clock that stands still until somebody waits.
 
 mod cached;
 mod log_in;

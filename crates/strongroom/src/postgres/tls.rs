@@ -73,7 +73,8 @@ pub(crate) struct TlsFacts {
     pub(crate) not_after: OffsetDateTime,
 }
 
-/// Makes TLS connections. The files are read again when they have changed, so that a renewed certificate is used at once.
+/// Makes TLS connections. The files are read again when they have changed, so that a renewed certificate is used at
+/// once.
 pub(super) struct Tls {
     settings: TlsSettings,
     made: tokio::sync::Mutex<Option<(Stamp, SslConnector)>>,

@@ -293,8 +293,8 @@ async fn a_provider_that_fails_is_reported_as_it_is_and_does_not_open_the_breake
 
 #[tokio::test(start_paused = true)]
 async fn a_log_in_that_is_dropped_anywhere_leaves_nothing_behind() {
-    // The provider takes 1 ms, the server 10 ms; the refusal is followed by looks for something newer. Dropped after each of
-    // these times, the next log-in does not wait for it, and the breaker is as closed as it was.
+    // The provider takes 1 ms, the server 10 ms; the refusal is followed by looks for something newer. Dropped after
+    // each of these times, the next log-in does not wait for it, and the breaker is as closed as it was.
     for after in (0..400).map(Duration::from_millis) {
         let script = Arc::new(Scripted::new([Ok(generation(1))]).patient(SECOND));
         let server = Server::new(Arc::clone(&script), 2);

@@ -282,8 +282,8 @@ impl Dialer {
         Some(text.trim_end().to_owned()).filter(|text| !text.is_empty())
     }
 
-    /// Finds out what a fresh connection is like, and brings it into the state that it must be in. A server since version
-    /// 14 has said all that when it let us in, and has heard all that we want; a pooler may not have.
+    /// Finds out what a fresh connection is like, and brings it into the state that it must be in. A server since
+    /// version 14 has said all that when it let us in, and has heard all that we want; a pooler may not have.
     async fn settle(&self, opened: &Opened) -> Result<Condition, tokio_postgres::Error> {
         let Reported { zone, standby, read_only, .. } = &opened.reported;
         let is_utc = matches!(zone.as_deref(), Some("UTC" | "Etc/UTC"));

@@ -207,8 +207,8 @@ fn is_about_the_credential(refusal: &DbError) -> bool {
     }
 }
 
-/// The code that is meant. pgbouncer has 08P01 for everything, in older versions a wrong password as well; its texts are
-/// always in English.
+/// The code that is meant. pgbouncer has 08P01 for everything, in older versions a wrong password as well; its texts
+/// are always in English.
 fn meant(refusal: &DbError) -> SqlState {
     if refusal.code() == &SqlState::PROTOCOL_VIOLATION {
         let text = refusal.message();
@@ -230,15 +230,15 @@ pub(super) fn takes_no_options(refusal: &DbError) -> bool {
     refusal.message().contains("unsupported startup parameter")
 }
 
-/// Whether pg_hba.conf has no entry for the client, or one that rejects it. The server's text may be in any language; the
-/// name of its function is not, and this one comes before any password is looked at.
+/// Whether pg_hba.conf has no entry for the client, or one that rejects it. The server's text may be in any language;
+/// the name of its function is not, and this one comes before any password is looked at.
 fn is_about_the_address(refusal: &DbError) -> bool {
     refusal.routine() == Some("ClientAuthentication")
 }
 
 fn is_passing(code: &SqlState) -> bool {
-    // 53: too many connections, of the server, a role or a database. 57: shut down, starting up. 08: a pooler whose server is
-    // away. 58: the server's own disk.
+    // 53: too many connections, of the server, a role or a database. 57: shut down, starting up. 08: a pooler whose
+    // server is away. 58: the server's own disk.
     matches!(code.code().get(..2), Some("53" | "57" | "08" | "58"))
 }
 

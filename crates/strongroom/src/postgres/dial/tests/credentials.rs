@@ -127,8 +127,8 @@ impl std::fmt::Display for Store {
     }
 }
 
-/// Connects by several tasks without end while `rotate` is run 100 times; answers how many connections were made. None may
-/// fail.
+/// Connects by several tasks without end while `rotate` is run 100 times; answers how many connections were made. None
+/// may fail.
 async fn dial_through_rotations(server: &Postgres, store: Store, mut rotate: impl FnMut(u64, &Store)) -> u64 {
     let store = Arc::new(store);
     let settings = Settings::from_text(&format!("postgres://127.0.0.1:{}/app", server.port())).unwrap();
@@ -296,4 +296,45 @@ fn token(keys: &IamKeys, endpoint: &str, user: &str) -> String {
     }
     let signature = hex(&sign(&key, &format!("AWS4-HMAC-SHA256\n{time}\n{scope}\n{request}")));
     format!("{endpoint}/?{query}&X-Amz-Signature={signature}")
+}
+
+/// Everything that is logged, of every level, from this crate and the driver, on the way to a refusal and to a success.
+#[tokio::test]
+async fn no_log_line_shows_a_password() {
+    if !needs::postgres() {
+        return;
+    }
+    let lines = Arc::new(std::sync::Mutex::new(Vec::new()));
+    let writer = {
+        let lines = Arc::clone(&lines);
+        move || Lines(Arc::clone(&lines))
+    };
+    let subscriber = tracing_subscriber::fmt().with_max_level(tracing::Level::TRACE).with_writer(writer).finish();
+    // With one subscriber alone, a line that another test's thread comes to first would be switched off for this one
+    // too.
+    let _second = tracing::Dispatch::new(tracing_subscriber::fmt().finish());
+    let _guard = tracing::subscriber::set_default(subscriber);
+    let server = Postgres::scram("app", "Kanarienvogel").start();
+    super::dial(&server.url("app")).await.unwrap();
+    let wrong = server.url("app").replace("Kanarienvogel", "Kanarienvogel2");
+    assert!(super::dial(&wrong).await.is_err());
+    let logged = String::from_utf8(std::mem::take(&mut *lines.lock().unwrap())).unwrap();
+    assert!(
+        logged.contains("the URL holds a password") && logged.contains("the server refused a credential"),
+        "{logged}"
+    );
+    assert!(!logged.contains("Kanarien"), "{logged}");
+}
+
+struct Lines(Arc<std::sync::Mutex<Vec<u8>>>);
+
+impl std::io::Write for Lines {
+    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+        self.0.lock().unwrap().extend(bytes);
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> std::io::Result<()> {
+        Ok(())
+    }
 }

@@ -2,7 +2,7 @@
 
 use test_servers::{Fault, FaultProxy, Postgres, needs};
 
-use super::{dial, refusal, told};
+use super::{Dialer, Settings, dial, refusal, told};
 use crate::error::Error;
 
 /// A server that takes no writes by default, as far as a client sees.
@@ -90,6 +90,41 @@ async fn a_host_that_hangs_is_left_for_the_next_after_the_connect_timeout() {
     let began = std::time::Instant::now();
     assert_eq!(dial(&text).await.unwrap().facts.port, server.port());
     assert!((1..3).contains(&began.elapsed().as_secs()), "{:?}", began.elapsed());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_primary_is_looked_for_first_where_it_was_last() {
+    if !needs::postgres() {
+        return;
+    }
+    let (first, second) = (Postgres::plain().start(), Postgres::plain().start());
+    let proxy = tokio::task::block_in_place(|| FaultProxy::in_front_of(first.address()));
+    proxy.set(Fault::Blackhole);
+    let text = |wanted: &str| {
+        let ports = format!("{},{}", proxy.address().port(), second.port());
+        let text =
+            format!("host=127.0.0.1,127.0.0.1 port={ports} user=app connect_timeout=1 target_session_attrs={wanted}");
+        Dialer::new(&Settings::from_text(&text).unwrap()).unwrap()
+    };
+    let dialer = text("read-write");
+    dialer.dial().await.unwrap();
+    let began = std::time::Instant::now();
+    for _ in 0..5 {
+        assert_eq!(dialer.dial().await.unwrap().facts.port, second.port());
+    }
+    assert!(began.elapsed().as_millis() < 900, "{:?}", began.elapsed());
+    // It moves.
+    second.stop();
+    proxy.set(Fault::Pass);
+    assert_eq!(dialer.dial().await.unwrap().facts.port, proxy.address().port());
+    second.restart();
+    assert_eq!(dialer.dial().await.unwrap().facts.port, proxy.address().port());
+    // Where any will do, the order is a preference, and is kept.
+    let dialer = text("any");
+    proxy.set(Fault::Refuse);
+    assert_eq!(dialer.dial().await.unwrap().facts.port, second.port());
+    proxy.set(Fault::Pass);
+    assert_eq!(dialer.dial().await.unwrap().facts.port, proxy.address().port());
 }
 
 #[tokio::test(flavor = "multi_thread")]

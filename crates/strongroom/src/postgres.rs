@@ -233,17 +233,10 @@ impl Postgres {
 }
 
 /// Opens one connection that belongs to one caller.
-#[track_caller]
-pub(crate) fn connect_one(
-    server: &Settings,
-    settings: &config::Settings,
-) -> impl Future<Output = Result<SessionLink>> + Send {
-    let location = Location::caller();
-    let settings = config::Settings { pool: settings.pool.clone().min_size(0).max_size(1), ..settings.clone() };
-    async move {
-        let postgres = Postgres::open(server, &settings).await?;
-        postgres.connection(location).await
-    }
+pub(crate) async fn connect_one(server: &Settings, settings: &config::Settings) -> Result<SessionLink> {
+    let pool = settings.pool.clone().min_size(0).max_size(1);
+    let postgres = Postgres::open(server, &config::Settings { pool, ..settings.clone() }).await?;
+    postgres.connection(Location::caller()).await
 }
 
 fn lease_watch(lease: &Lease) -> Arc<work::Watch> {

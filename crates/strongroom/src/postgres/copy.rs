@@ -40,7 +40,7 @@ impl Connection {
             if let Err(error) = fits {
                 return self.settle(Ok(())).and(Err(error));
             }
-            let row: Vec<_> = parameters(&params).map(|parameter| Binary(parameter)).collect();
+            let row: Vec<_> = parameters(&params).map(Binary).collect();
             let written = writer.as_mut().write_raw(row).await;
             if written.is_err() {
                 return self.settle(written).map(|()| 0);

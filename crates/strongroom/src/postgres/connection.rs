@@ -194,7 +194,9 @@ impl Connection {
         let (begun, statement) = join(begin_if_due(&self.client, begin), self.client.prepare(sql)).await;
         let statement = self.settle(begun.and(statement))?;
         let prepared = Arc::new(Prepared::new(statement, class));
-        self.statements.keep(sql, &prepared);
+        if self.keeps_statements {
+            self.statements.keep(sql, &prepared);
+        }
         Ok(prepared)
     }
 

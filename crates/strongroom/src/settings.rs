@@ -76,7 +76,7 @@ use crate::error::{Error, Result};
 /// | `pool.min_size` | connections | 1 | 0 to 10 | Opened at once and kept, the writer included. |
 /// | `pool.max_size` | connections | 10 | 1 to 100 | More callers than this wait. |
 /// | `pool.acquire_timeout_s` | seconds | 30 | 1 to 300 | Whoever waits longer gets [`PoolExhausted`](Error::PoolExhausted). |
-/// | `pool.max_lifetime_s` | seconds, or false | false | 1 to 86400 | An older connection is replaced. |
+/// | `pool.max_lifetime_s` | seconds, or false | false; on PostgreSQL 1500 | 1 to 86400 | An older connection is replaced. |
 /// | `pool.idle_timeout_s` | seconds, or false | 600 | 1 to 86400 | One idle for longer is closed, down to `pool.min_size`. |
 /// | `pool.keepalive_s` | seconds, or false | false | 1 to 86400 | An idle connection is tested this often; a file needs none and gets none. |
 /// | `pool.test_after_idle_s` | seconds, or false | 1 | 0 to 86400 | One idle for longer is tested before it is lent; a file needs none and gets none. |

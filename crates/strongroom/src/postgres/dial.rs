@@ -20,7 +20,7 @@ use tokio_postgres::Client;
 
 pub(crate) use self::cancel::Canceller;
 use self::failure::{Failure, Gathered};
-pub(crate) use self::wire::Wire;
+pub(crate) use self::wire::{Closed, Wire};
 use super::settings::{ChannelBinding, DEFAULT_PORT, Host, Place, Settings, TargetSession};
 use super::tls::{Tls, TlsFacts, TlsMode};
 use crate::credential::{Credential, LogIn, Login, Refusal};

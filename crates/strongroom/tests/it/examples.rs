@@ -33,6 +33,7 @@ fn every_example_runs_and_prints_what_it_says() {
         "first_query",
         "monitoring",
         "own_credentials",
+        "postgres",
         "several_databases",
         "sessions_and_savepoints",
         "streaming",

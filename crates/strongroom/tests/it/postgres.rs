@@ -149,6 +149,33 @@ async fn concurrent_increments_in_transactions_lose_no_update() {
 }
 
 #[tokio::test]
+async fn batches_that_conflict_are_done_again_by_the_handle() {
+    let Some(server) = Server::if_there() else { return };
+    let db = server.open().await;
+    create_entry(&db).await;
+    db.execute(INSERT, params![1, "0"]).await.unwrap();
+    let mut tasks = tokio::task::JoinSet::new();
+    for _ in 0..3 {
+        let db = db.clone();
+        tasks.spawn(async move {
+            for _ in 0..10 {
+                // Reads its snapshot first, so that an update in between is a conflict.
+                let batch = Batch::new()
+                    .then("SELECT count(*) FROM entry", params![])
+                    .then("UPDATE entry SET text = (text::int + 1)::text WHERE id = 1", params![]);
+                match db.batch(batch).await {
+                    Ok(affected) => assert_eq!(affected, [0, 1]),
+                    Err(error) => assert!(error.is_retryable(), "{error}"),
+                }
+            }
+        });
+    }
+    tasks.join_all().await;
+    let sum: Option<String> = db.fetch_value("SELECT text FROM entry", params![]).await.unwrap();
+    assert!(sum.unwrap().parse::<u32>().unwrap() > 10, "nearly all were done in the end");
+}
+
+#[tokio::test]
 async fn a_stream_of_a_statement_that_writes_is_committed_before_its_first_row() {
     let Some(server) = Server::if_there() else { return };
     let db = server.open().await;
@@ -206,6 +233,7 @@ async fn without_named_statements_everything_works_the_same() {
     assert_eq!(count(&db).await, 597);
     let mut rows = db.fetch("SELECT id FROM entry WHERE text = $1", params!["a"]);
     assert_eq!(rows.next().await.unwrap().unwrap().get::<i32>("id").unwrap(), 1);
+    db.copy_in("entry", &["id", "text"], (1_000..1_010).map(|id| params![id, format!("t{id}")])).await.unwrap();
     let prepared = "SELECT count(*) FROM pg_prepared_statements";
     assert_eq!(db.fetch_value(prepared, params![]).await.unwrap(), Some(0_i64));
 }

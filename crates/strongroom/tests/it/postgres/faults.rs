@@ -21,6 +21,12 @@ impl Server {
     }
 }
 
+/// It starts a runtime, which a task must not.
+fn proxy(server: &Server) -> FaultProxy {
+    let address = server.server().address();
+    std::thread::spawn(move || FaultProxy::in_front_of(address)).join().unwrap()
+}
+
 #[tokio::test]
 async fn connections_that_the_server_has_ended_are_replaced_before_anybody_gets_one() {
     let Some(server) = Server::if_there() else { return };
@@ -55,7 +61,7 @@ async fn a_session_whose_connection_is_lost_says_so_and_its_work_is_not_stored()
 #[tokio::test]
 async fn a_commit_whose_answer_is_lost_is_unknown_whether_it_was_done_or_not() {
     let Some(server) = Server::if_there() else { return };
-    let proxy = FaultProxy::in_front_of(server.server().address());
+    let proxy = proxy(&server);
     let db = server.behind(&proxy).connect().await.unwrap();
     create_entry(&db).await;
     for (id, fault) in [(1, Fault::LoseRequest(b"COMMIT".to_vec())), (2, Fault::LoseAnswer(b"COMMIT".to_vec()))] {
@@ -81,7 +87,7 @@ async fn a_commit_whose_answer_is_lost_is_unknown_whether_it_was_done_or_not() {
 #[tokio::test]
 async fn a_statement_that_commits_by_itself_and_loses_its_answer_is_unknown() {
     let Some(server) = Server::if_there() else { return };
-    let proxy = FaultProxy::in_front_of(server.server().address());
+    let proxy = proxy(&server);
     let db = server.behind(&proxy).connect().await.unwrap();
     create_entry(&db).await;
     // Prepared before, so that what is lost is its run.
@@ -98,12 +104,12 @@ async fn a_server_that_has_become_read_only_is_left_for_new_connections() {
     let db = server.config().pool_min_size(2).connect().await.unwrap();
     create_entry(&db).await;
     let name = server.name();
-    server.query(&format!("alter database {name} set default_transaction_read_only = on"));
+    server.server().execute(&format!("alter database {name} set default_transaction_read_only = on"));
     server.end_all();
     tokio::time::sleep(Duration::from_millis(50)).await;
     let error = db.execute(INSERT, params![1, "a"]).await.unwrap_err();
     assert_eq!(error.query_kind(), Some(QueryErrorKind::ReadOnly), "{error}");
-    server.query(&format!("alter database {name} set default_transaction_read_only = off"));
+    server.server().execute(&format!("alter database {name} set default_transaction_read_only = off"));
     // The next one gets a connection that was made since.
     db.execute(INSERT, params![1, "a"]).await.unwrap();
     assert!(db.stats().readers.closed(strongroom::pool::CloseReason::Generation) > 0);
@@ -112,7 +118,7 @@ async fn a_server_that_has_become_read_only_is_left_for_new_connections() {
 #[tokio::test]
 async fn a_blackhole_is_waited_for_no_longer_than_the_age_and_then_left() {
     let Some(server) = Server::if_there() else { return };
-    let proxy = FaultProxy::in_front_of(server.server().address());
+    let proxy = proxy(&server);
     let config = server.behind(&proxy).session_max_age(Duration::from_secs(1));
     let db = config.connect().await.unwrap();
     create_entry(&db).await;

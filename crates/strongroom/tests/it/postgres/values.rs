@@ -108,7 +108,7 @@ async fn a_numeric_reads_as_the_text_that_the_server_writes() {
         "1e131",
         "-1e-131",
     ] {
-        let sql = format!("SELECT {number}::numeric AS n, {number}::numeric::text AS t");
+        let sql = format!("SELECT ({number})::numeric AS n, ({number})::numeric::text AS t");
         let row = db.fetch_one(&sql, params![]).await.unwrap();
         assert_eq!(row.get::<String>("n").unwrap(), row.get::<String>("t").unwrap(), "{number}");
     }

@@ -199,8 +199,8 @@ impl Postgres {
             let lease = self.acquire(location).await?;
             let facts = &lease.facts;
             let kind = if facts.in_recovery { "standby" } else { "primary" };
-            let (host, port, database) = (&facts.host, facts.port, &facts.database);
-            Ok(format!("database {database} on {host}, port {port}: PostgreSQL {}, {kind}", facts.server_version))
+            let (host, port, database, user) = (&facts.host, facts.port, &facts.database, &lease.user);
+            Ok(format!("database {database} on {host}, port {port}, as {user}: PostgreSQL {}, {kind}", facts.server_version))
         }
     }
 

@@ -27,7 +27,7 @@ Install what the tests need, then run all tests of the workspace
 
 Usage: cargo xtask test [arguments of cargo test]
 
-Runs `cargo test --workspace --no-fail-fast`: unit, integration and documentation tests; strongroom's examples are
+Runs `cargo test --workspace --all-features --no-fail-fast`: unit, integration and documentation tests; strongroom's examples are
 run too, benchmarks are not. What follows `test` is passed on:
 
   cargo xtask test                          everything, and 30 s of `cargo xtask soak` after it
@@ -65,7 +65,17 @@ pub(crate) fn run(arguments: &[String]) -> Result<(), String> {
         }
     })?;
     // Whoever asks for one crate or one test wants to wait for that only.
-    if arguments.is_empty() { soak::soak(SOAK, None) } else { Ok(()) }
+    if !arguments.is_empty() {
+        return Ok(());
+    }
+    let mut cargo = steps::cargo();
+    without_features(&mut cargo);
+    steps::step("tests without features", || match cargo.status() {
+        Ok(status) if status.success() => Ok(((), "all passed".to_owned())),
+        Ok(status) => Err(format!("they failed ({status}): cargo's last lines above name them")),
+        Err(error) => Err(format!("cargo could not be started: {error}")),
+    })?;
+    soak::soak(SOAK, None)
 }
 
 /// `cargo test` for all crates, or for those that `arguments` choose.
@@ -77,8 +87,25 @@ fn cargo_test(arguments: &[String]) -> Command {
     if !chooses_packages(arguments) {
         cargo.arg("--workspace");
     }
+    if !chooses_features(arguments) {
+        cargo.arg("--all-features");
+    }
     cargo.arg("--no-fail-fast").args(arguments);
     cargo
+}
+
+/// What a build without features says that is asked for one.
+fn without_features(cargo: &mut Command) {
+    cargo.args(["test", "-p", "strongroom", "-p", "trust-ledger", "--bins", "--test", "it", "without_the_feature"]);
+}
+
+/// Whether cargo's own arguments say which features.
+fn chooses_features(arguments: &[String]) -> bool {
+    let mut own = arguments.iter().take_while(|argument| *argument != "--");
+    own.any(|argument| {
+        argument.starts_with("-F")
+            || ["--features", "--all-features", "--no-default-features"].iter().any(|name| argument.starts_with(name))
+    })
 }
 
 /// Whether cargo's own arguments, those before `--`, say which packages.
@@ -103,16 +130,17 @@ mod tests {
     /// Without a package in the arguments the whole workspace is tested, whatever else they say.
     #[test]
     fn all_crates_are_tested_unless_one_is_named() {
-        assert_eq!(asked(&[]), ["test", "--workspace", "--no-fail-fast"]);
-        assert_eq!(asked(&["serial"]), ["test", "--workspace", "--no-fail-fast", "serial"]);
-        assert_eq!(asked(&["-p", "strongroom"]), ["test", "--no-fail-fast", "-p", "strongroom"]);
-        assert_eq!(asked(&["-pstrongroom"]), ["test", "--no-fail-fast", "-pstrongroom"]);
-        assert_eq!(asked(&["--package=xtask"]), ["test", "--no-fail-fast", "--package=xtask"]);
+        assert_eq!(asked(&[]), ["test", "--workspace", "--all-features", "--no-fail-fast"]);
+        assert_eq!(asked(&["serial"]), ["test", "--workspace", "--all-features", "--no-fail-fast", "serial"]);
+        assert_eq!(asked(&["-p", "strongroom"]), ["test", "--all-features", "--no-fail-fast", "-p", "strongroom"]);
+        assert_eq!(asked(&["-pstrongroom"]), ["test", "--all-features", "--no-fail-fast", "-pstrongroom"]);
+        assert_eq!(asked(&["--features", "aws"]), ["test", "--workspace", "--no-fail-fast", "--features", "aws"]);
+        assert_eq!(asked(&["--package=xtask"]), ["test", "--all-features", "--no-fail-fast", "--package=xtask"]);
     }
 
     /// What stands after `--` belongs to the test programs, even when it looks like cargo's.
     #[test]
     fn arguments_of_the_test_programs_choose_no_crate() {
-        assert_eq!(asked(&["--", "-p"]), ["test", "--workspace", "--no-fail-fast", "--", "-p"]);
+        assert_eq!(asked(&["--", "-p"]), ["test", "--workspace", "--all-features", "--no-fail-fast", "--", "-p"]);
     }
 }

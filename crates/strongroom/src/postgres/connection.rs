@@ -25,6 +25,7 @@ pub(crate) struct Connection {
     /// Dropped, it closes the connection: what is under way is not waited for.
     wire: Wire,
     pub(super) facts: Facts,
+    pub(super) user: String,
     begin_write: Arc<str>,
     begin_read: Arc<str>,
     /// Whether `DISCARD ALL` brings it back to what it was when it was made. Behind some poolers it does not.
@@ -62,12 +63,13 @@ pub(crate) enum Tenure {
 
 impl Connection {
     pub(crate) fn new(dialed: Dialed, server: Arc<str>, keeps_statements: bool) -> Self {
-        let Dialed { client, wire, cancel, facts, at_begin, .. } = dialed;
+        let Dialed { client, wire, cancel, facts, user, at_begin, .. } = dialed;
         let limits = at_begin.as_ref().map(|sql| format!("; {sql}")).unwrap_or_default();
         Connection {
             client,
             wire,
             facts,
+            user,
             begin_write: format!("{BEGIN_WRITE}{limits}").into(),
             begin_read: format!("{BEGIN_READ}{limits}").into(),
             can_be_cleaned: at_begin.is_none(),

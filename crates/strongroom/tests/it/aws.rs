@@ -5,7 +5,7 @@ use strongroom::{AwsSecret, CredentialProvider, Dsql, KeySource, Login, RdsIam};
 /// Each source can be named in every build; one that cannot ask it says how to get a build that can.
 #[tokio::test]
 #[cfg(not(feature = "aws"))]
-async fn a_build_without_aws_names_the_feature() {
+async fn without_the_feature_aws_an_error_names_it() {
     let login = Login::new("db.example.com", 5432, Some("app".to_owned()));
     let errors = [
         RdsIam::from_environment().region("eu-central-1").credential(&login).await.unwrap_err(),

@@ -86,11 +86,12 @@ impl Report {
         let connected = database.ensure_connected().await;
         // The source is not asked a second time: a command may want somebody to type or touch something.
         if let Some((name, source)) = database.config().settings().secret() {
-            let answered = match &connected {
-                Err(error @ Error::Credential { .. }) => Err(error.clone()),
-                _ => Ok(format!("{source} answered")),
-            };
-            self.note(name, began, answered)?;
+            match &connected {
+                Err(error @ Error::Credential { .. }) => self.note(name, began, Err(error.clone()))?,
+                // It was not asked, or that is not known.
+                Err(Error::Closed | Error::PoolExhausted { .. } | Error::Config { .. }) => {}
+                _ => self.note(name, began, Ok(format!("{source} answered")))?,
+            }
         }
         self.step("connection", async {
             connected?;

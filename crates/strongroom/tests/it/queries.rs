@@ -380,7 +380,8 @@ async fn the_check_reports_each_step_and_stops_at_the_first_failure() {
         let report = db.check().await;
         assert!(report.is_ok(), "{report}");
         let names: Vec<_> = report.steps.iter().map(|step| step.name).collect();
-        assert_eq!(names, ["connection", "encryption", "session", "snapshot", "schema"]);
+        let key: &[_] = if db.is_encrypted() { &["key"] } else { &[] };
+        assert_eq!(names, [key, &["connection", "encryption", "session", "snapshot", "schema"]].concat());
         db.close().await.unwrap();
         let report = db.check().await;
         assert!(matches!(report.failure(), Some(Error::Closed)));

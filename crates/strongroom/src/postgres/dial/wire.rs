@@ -45,7 +45,8 @@ impl Wire {
         Wire { closed, _holder: holder }
     }
 
-    /// Why the connection has ended; `None` while it is open. A connection that broke is known as soon as the system knows.
+    /// Why the connection has ended; `None` while it is open. A connection that broke is known as soon as the system
+    /// knows.
     pub(crate) fn closed(&self) -> Option<Closed> {
         self.closed.borrow().clone()
     }

@@ -56,6 +56,7 @@ impl Wire {
     /// # Cancel safety
     ///
     /// May be dropped and called again.
+    #[cfg(test)]
     pub(crate) async fn wait(&self) -> Closed {
         let mut closed = self.closed.clone();
         match closed.wait_for(Option::is_some).await {

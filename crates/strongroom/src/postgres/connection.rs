@@ -63,7 +63,8 @@ pub(crate) enum Tenure {
 
 impl Connection {
     pub(crate) fn new(dialed: Dialed, server: Arc<str>, keeps_statements: bool) -> Self {
-        let Dialed { client, wire, cancel, facts, user, at_begin, .. } = dialed;
+        let Dialed { client, wire, cancel, facts, at_begin, generation, user } = dialed;
+        tracing::debug!(%server, host = facts.host, port = facts.port, user, generation, "connected");
         let limits = at_begin.as_ref().map(|sql| format!("; {sql}")).unwrap_or_default();
         Connection {
             client,

@@ -47,7 +47,6 @@ pub(crate) struct Dialed {
     pub(crate) cancel: Canceller,
     pub(crate) facts: Facts,
     /// That of the credential which opened it; 0 without one.
-    #[cfg_attr(not(test), expect(dead_code, reason = "tests tell credentials apart by it"))]
     pub(crate) generation: u64,
     /// Who is logged in.
     pub(crate) user: String,

@@ -9,7 +9,7 @@ use trust_ledger_registry::{
     RevocationTarget, Status,
 };
 
-use crate::support::{Ca, Leaf, NOW, add, ledger};
+use crate::support::{Ca, Leaf, NOW, add, ledgers};
 
 /// Numbers that only look random, so that a failure can be seen again.
 struct Numbers(u64);
@@ -27,57 +27,58 @@ impl Numbers {
 /// the flags that triggers keep equal what the rows say.
 #[tokio::test]
 async fn counts_equal_a_count_of_all_rows_after_any_operations() {
-    let registry = ledger().await;
-    let cas = [Ca::new("One"), Ca::new("Two")];
-    let mut numbers = Numbers(0x9e37_79b9_7f4a_7c15);
-    let mut ids = Vec::new();
-    let keys = [crate::support::key(), crate::support::key()];
-    for step in 0..400 {
-        let pick = |ids: &Vec<uuid::Uuid>, number: u64| ids[usize::try_from(number).unwrap() % ids.len()];
-        match numbers.below(10) {
-            0..5 => {
-                let hours = i64::try_from(numbers.below(96)).unwrap() - 48;
-                let until = NOW + Duration::hours(hours);
-                let from = until - Duration::hours(i64::try_from(numbers.below(60)).unwrap());
-                let mut leaf = Leaf::new("a.example").valid(from, until).serial(1 + numbers.below(40));
-                if numbers.below(3) == 0 {
-                    leaf = leaf.key(&keys[usize::try_from(numbers.below(2)).unwrap()]);
+    for registry in ledgers().await {
+        let cas = [Ca::new("One"), Ca::new("Two")];
+        let mut numbers = Numbers(0x9e37_79b9_7f4a_7c15);
+        let mut ids = Vec::new();
+        let keys = [crate::support::key(), crate::support::key()];
+        for step in 0..400 {
+            let pick = |ids: &Vec<uuid::Uuid>, number: u64| ids[usize::try_from(number).unwrap() % ids.len()];
+            match numbers.below(10) {
+                0..5 => {
+                    let hours = i64::try_from(numbers.below(96)).unwrap() - 48;
+                    let until = NOW + Duration::hours(hours);
+                    let from = until - Duration::hours(i64::try_from(numbers.below(60)).unwrap());
+                    let mut leaf = Leaf::new("a.example").valid(from, until).serial(1 + numbers.below(40));
+                    if numbers.below(3) == 0 {
+                        leaf = leaf.key(&keys[usize::try_from(numbers.below(2)).unwrap()]);
+                    }
+                    if numbers.below(4) == 0 {
+                        leaf = leaf.precertificate();
+                    }
+                    let ca = &cas[usize::try_from(numbers.below(2)).unwrap()];
+                    ids.push(add(&registry, &ca.issue(&leaf)).await);
                 }
-                if numbers.below(4) == 0 {
-                    leaf = leaf.precertificate();
+                _ if ids.is_empty() => {}
+                5 | 6 => {
+                    let reason = match numbers.below(3) {
+                        0 => RevocationReason::CertificateHold,
+                        1 => RevocationReason::Superseded,
+                        _ => RevocationReason::KeyCompromise,
+                    };
+                    let target = RevocationTarget::Id(pick(&ids, numbers.below(1_000)));
+                    let request = RevocationRequest { reason, ..RevocationRequest::default() };
+                    registry.revoke(&target, &request).await.unwrap();
                 }
-                let ca = &cas[usize::try_from(numbers.below(2)).unwrap()];
-                ids.push(add(&registry, &ca.issue(&leaf)).await);
+                7 => drop(registry.lift_hold(&RevocationTarget::Id(pick(&ids, numbers.below(1_000)))).await.unwrap()),
+                8 => {
+                    let category = Category::ALL[usize::try_from(numbers.below(5)).unwrap()];
+                    let change = AnnotationChange { category: Some(category), ..AnnotationChange::default() };
+                    registry.annotate(pick(&ids, numbers.below(1_000)), &change).await.unwrap();
+                }
+                _ => drop(registry.delete(DeleteTarget::Id(pick(&ids, numbers.below(1_000))), true).await),
             }
-            _ if ids.is_empty() => {}
-            5 | 6 => {
-                let reason = match numbers.below(3) {
-                    0 => RevocationReason::CertificateHold,
-                    1 => RevocationReason::Superseded,
-                    _ => RevocationReason::KeyCompromise,
-                };
-                let target = RevocationTarget::Id(pick(&ids, numbers.below(1_000)));
-                let request = RevocationRequest { reason, ..RevocationRequest::default() };
-                registry.revoke(&target, &request).await.unwrap();
+            // The CAs become known in the middle, which moves certificates between issuers.
+            if step == 150 || step == 300 {
+                ids.push(add(&registry, &cas[step / 300].certificate()).await);
             }
-            7 => drop(registry.lift_hold(&RevocationTarget::Id(pick(&ids, numbers.below(1_000)))).await.unwrap()),
-            8 => {
-                let category = Category::ALL[usize::try_from(numbers.below(5)).unwrap()];
-                let change = AnnotationChange { category: Some(category), ..AnnotationChange::default() };
-                registry.annotate(pick(&ids, numbers.below(1_000)), &change).await.unwrap();
-            }
-            _ => drop(registry.delete(DeleteTarget::Id(pick(&ids, numbers.below(1_000))), true).await),
         }
-        // The CAs become known in the middle, which moves certificates between issuers.
-        if step == 150 || step == 300 {
-            ids.push(add(&registry, &cas[step / 300].certificate()).await);
+        for hours in [-24, -12, -1, 0, 1, 13, 24] {
+            let now = NOW + Duration::hours(hours);
+            assert_counts(&registry.with_clock(move || now), now).await;
         }
+        assert_flags(&registry).await;
     }
-    for hours in [-24, -12, -1, 0, 1, 13, 24] {
-        let now = NOW + Duration::hours(hours);
-        assert_counts(&registry.with_clock(move || now), now).await;
-    }
-    assert_flags(&registry).await;
 }
 
 async fn assert_counts(registry: &Registry, now: OffsetDateTime) {

@@ -101,19 +101,19 @@ impl Registry {
     /// Attributes certificates that were just registered under their issuer's name alone, if the issuer became known
     /// meanwhile.
     ///
-    /// A file has one writer, and the insert looks. On a server, neither of two transactions sees the other: the one that
-    /// makes the issuer known looks for certificates after it has committed, and those who registered one look for the
-    /// issuer after that, so whoever commits last sees both.
+    /// A file has one writer, and the insert looks. On a server, neither of two transactions sees the other. So the one that
+    /// makes the issuer known looks for certificates after it has committed, and those that registered one look for the
+    /// issuer after they have: whoever commits last sees both.
     async fn overtaken(&self, entries: &[Entry<'_>]) -> Result<()> {
         const SQL: &str = "-- issuers that overtook\n\
             SELECT id, name, key_id, public_key FROM issuer WHERE dn_key = $1 AND public_key IS NOT NULL";
         if self.db.dialect() == Dialect::Sqlite {
             return Ok(());
         }
-        let tried: HashMap<DnKey, usize> = entries.iter().filter_map(Entry::tried_under).collect();
+        let tried: HashMap<DnKey, i64> = entries.iter().filter_map(Entry::tried_under).collect();
         for (dn_key, tried) in tried {
             let rows = self.db.fetch_all(SQL, params![dn_key]).await?;
-            if rows.len() == tried {
+            if i64::try_from(rows.len()) == Ok(tried) {
                 continue;
             }
             self.issuers.forget(&dn_key);

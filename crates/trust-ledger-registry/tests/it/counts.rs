@@ -124,10 +124,10 @@ fn counts_of(records: &[trust_ledger_registry::Record]) -> BTreeMap<Status, u64>
 async fn assert_flags(registry: &Registry) {
     let wrong =
         |sql: &'static str| async move { registry.database().fetch_value::<i64>(sql, params![]).await.unwrap() };
-    let duplicate = "SELECT count(*) FROM certificate AS c WHERE duplicate_serial <> EXISTS (\
+    let duplicate = "SELECT count(*) FROM certificate AS c WHERE (duplicate_serial = 1) <> EXISTS (\
         SELECT 1 FROM certificate AS o WHERE o.serial = c.serial AND o.issuer = c.issuer \
           AND o.is_precertificate = c.is_precertificate AND o.id <> c.id)";
-    let reused = "SELECT count(*) FROM certificate AS c WHERE key_reused <> EXISTS (\
+    let reused = "SELECT count(*) FROM certificate AS c WHERE (key_reused = 1) <> EXISTS (\
         SELECT 1 FROM certificate AS o WHERE o.public_key_hash = c.public_key_hash AND o.key_holder <> c.key_holder)";
     let revoked = "SELECT count(*) FROM certificate AS c WHERE revoked <> coalesce((\
         SELECT CASE r.reason WHEN 6 THEN 1 ELSE 2 END FROM revocation AS r \

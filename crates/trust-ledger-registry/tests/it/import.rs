@@ -146,8 +146,8 @@ async fn unrevoked_lines_of_an_index_are_counted_by_whether_their_certificate_is
 
 #[tokio::test]
 async fn of_two_cas_in_a_folder_the_index_is_of_the_one_in_the_usual_file() {
-    for registry in ledgers().await {
-        for usual in ["ca.crt", "cacert.pem"] {
+    for usual in ["ca.crt", "cacert.pem"] {
+        for registry in ledgers().await {
             let (ca, root) = (Ca::new("CA"), Ca::new("Root"));
             let folder = tempfile::tempdir().unwrap();
             fs::write(folder.path().join("index.txt"), "R\t270219120000Z\t261101000000Z\t1001\tunknown\t/CN=a\n")

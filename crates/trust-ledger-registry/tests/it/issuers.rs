@@ -101,11 +101,11 @@ async fn importing_the_ca_later_resolves_its_certificates_and_revocations() {
 
 #[tokio::test]
 async fn an_issuers_id_is_the_same_in_every_ledger_and_order() {
-    for registry in ledgers().await {
-        let ca = Ca::new("CA");
-        let leaf = ca.issue(&Leaf::new("a.example"));
-        let mut ids = Vec::new();
-        for ca_first in [true, false] {
+    let ca = Ca::new("CA");
+    let leaf = ca.issue(&Leaf::new("a.example"));
+    let mut ids = Vec::new();
+    for ca_first in [true, false] {
+        for registry in ledgers().await {
             let mut both = vec![ca.certificate(), leaf.clone()];
             if !ca_first {
                 both.reverse();
@@ -115,8 +115,8 @@ async fn an_issuers_id_is_the_same_in_every_ledger_and_order() {
             }
             ids.push(registry.by_fingerprint(leaf.fingerprint()).await.unwrap().unwrap().issuer_id);
         }
-        assert_eq!(ids[0], ids[1]);
     }
+    assert!(ids.iter().all(|id| *id == ids[0]), "{ids:?}");
 }
 
 #[tokio::test]

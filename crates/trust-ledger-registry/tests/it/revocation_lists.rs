@@ -415,25 +415,25 @@ async fn an_indirect_crl_is_believed_for_issuers_who_delegated_to_its_issuer() {
 
 #[tokio::test]
 async fn an_indirect_crl_is_not_believed_without_delegation_flag_or_signature() {
-    for registry in ledgers().await {
-        let (root, stranger) = (Ca::new("Root"), Ca::new("CRL issuer"));
-        let (other, ca, third) = (below(&root, "Other CA"), below(&root, "CRL issuer"), below(&root, "Third CA"));
-        let flag = tlv(0x30, &tlv(0x84, &[0xff]));
-        for (why, delegate, crl) in [
-            ("delegated to another", &third, Crl::of(&ca).indirect()),
-            ("not said to be indirect", &ca, Crl::of(&ca)),
-            ("not critical", &ca, Crl::of(&ca).extension(0x1c, false, &flag)),
-            ("not indirect", &ca, Crl::of(&ca).part(1)),
-            ("not signed by the delegate", &ca, Crl::forged(&ca).indirect()),
-            ("signed by a stranger of the delegate's name", &ca, Crl::of(&stranger).indirect()),
-            ("not checked", &ca, Crl::signed(&ca.x509, &third.x509, &third.key).indirect()),
-        ] {
+    let (root, stranger) = (Ca::new("Root"), Ca::new("CRL issuer"));
+    let (other, ca, third) = (below(&root, "Other CA"), below(&root, "CRL issuer"), below(&root, "Third CA"));
+    let flag = tlv(0x30, &tlv(0x84, &[0xff]));
+    for (why, delegate, crl) in [
+        ("delegated to another", &third, Crl::of(&ca).indirect()),
+        ("not said to be indirect", &ca, Crl::of(&ca)),
+        ("not critical", &ca, Crl::of(&ca).extension(0x1c, false, &flag)),
+        ("not indirect", &ca, Crl::of(&ca).part(1)),
+        ("not signed by the delegate", &ca, Crl::forged(&ca).indirect()),
+        ("signed by a stranger of the delegate's name", &ca, Crl::of(&stranger).indirect()),
+        ("not checked", &ca, Crl::signed(&ca.x509, &third.x509, &third.key).indirect()),
+    ] {
+        for registry in ledgers().await {
             for ca in [&root, &stranger, &ca, &other] {
                 add(&registry, &ca.certificate()).await;
             }
             let leaf = Leaf::new("a.example").serial(1).delegates_to(&delegate.x509);
             let issuer = get(&registry, add(&registry, &other.issue(&leaf)).await).await.issuer_id;
-            crl.entry_of(Some(&other.x509), 1, COMPROMISED).import(&registry).await;
+            crl.clone().entry_of(Some(&other.x509), 1, COMPROMISED).import(&registry).await;
             assert_eq!(status(&registry, issuer, 1).await, Status::Valid, "{why}");
         }
     }
@@ -461,16 +461,16 @@ async fn who_is_no_ca_can_issue_crls_for_those_who_delegate() {
 /// Of the two certificates, either may come last; the CRL may come before both.
 #[tokio::test]
 async fn a_ca_may_sign_its_crls_with_a_key_of_their_own() {
-    for registry in ledgers().await {
-        let (root, crl_key) = (Ca::new("Root"), key());
-        let ca_key = key();
-        let ca = Ca { x509: Leaf::new("CA").ca().key(&ca_key).build(Some(&root)), key: ca_key };
-        let by_root = Leaf::new("CA").signs_lists().key(&crl_key).build(Some(&root));
-        let by_itself = Leaf::new("CA").signs_lists().key(&crl_key).build(Some(&ca));
-        for signer in [by_root, by_itself] {
-            let crl = Crl::signed(&ca.x509, &signer, &crl_key).entry(1, COMPROMISED);
-            let (ca_pem, signer_pem) = (ca.x509.to_pem().unwrap(), signer.to_pem().unwrap());
-            for order in [[&ca_pem, &signer_pem], [&signer_pem, &ca_pem]] {
+    let (root, crl_key) = (Ca::new("Root"), key());
+    let ca_key = key();
+    let ca = Ca { x509: Leaf::new("CA").ca().key(&ca_key).build(Some(&root)), key: ca_key };
+    let by_root = Leaf::new("CA").signs_lists().key(&crl_key).build(Some(&root));
+    let by_itself = Leaf::new("CA").signs_lists().key(&crl_key).build(Some(&ca));
+    for signer in [by_root, by_itself] {
+        let crl = Crl::signed(&ca.x509, &signer, &crl_key).entry(1, COMPROMISED);
+        let (ca_pem, signer_pem) = (ca.x509.to_pem().unwrap(), signer.to_pem().unwrap());
+        for order in [[&ca_pem, &signer_pem], [&signer_pem, &ca_pem]] {
+            for registry in ledgers().await {
                 add(&registry, &root.certificate()).await;
                 let id = add(&registry, &ca.issue(&Leaf::new("a.example").serial(1))).await;
                 assert_eq!(crl.import(&registry).await.unchecked.len(), 1);

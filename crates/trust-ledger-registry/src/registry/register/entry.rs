@@ -24,7 +24,7 @@ pub(super) struct Entry<'a> {
     issuer: Uuid,
     /// How many resolved issuers of the issuer's name there must be for the row to be inserted; None when the issuer's
     /// signature was verified.
-    pub(super) tried: Option<i64>,
+    tried: Option<i64>,
     names: SearchNames,
     now: OffsetDateTime,
 }
@@ -51,8 +51,10 @@ impl<'a> Entry<'a> {
         }
     }
 
-    /// The values of the row, in the order of its columns; then what it is inserted on: the issuer's name, and how many
-    /// resolved issuers that must have, or NULL.
+    /// How many columns of a row are given.
+    pub(super) const COLUMNS: usize = 30;
+
+    /// The values of the row, in the order of its columns.
     pub(super) fn values(&self) -> Vec<Value> {
         let certificate = self.certificate;
         vec![
@@ -86,15 +88,12 @@ impl<'a> Entry<'a> {
             certificate.der().into(),
             certificate.may_sign_lists().then(|| certificate.subject().comparison_key()).into(),
             certificate.list_delegate().into(),
-            certificate.issuer().comparison_key().into(),
-            self.tried.into(),
         ]
     }
 
     /// The issuer's name that the row is registered under, while none of so many resolved issuers of it fitted.
-    pub(super) fn tried_under(&self) -> Option<(DnKey, usize)> {
-        let tried = self.tried.and_then(|tried| usize::try_from(tried).ok())?;
-        Some((*self.certificate.issuer().comparison_key(), tried))
+    pub(super) fn tried_under(&self) -> Option<(DnKey, i64)> {
+        self.tried.map(|tried| (*self.certificate.issuer().comparison_key(), tried))
     }
 
     /// Its names in the form for search.

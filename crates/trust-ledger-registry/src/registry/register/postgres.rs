@@ -13,11 +13,7 @@ use super::super::issuers::IssuerRow;
 use super::Entry;
 use crate::error::Result;
 
-/// Columns of a certificate that are given, with what it is inserted on; see [`Entry::values`].
-const COLUMNS: usize = 32;
-
-/// Inserts those certificates whose fingerprint is not known, unless one is registered under its issuer's name and the number
-/// of candidates is another than was tried. Affects as many rows as it inserts certificates.
+/// Inserts those certificates whose fingerprint is not known. Affects as many rows as it inserts certificates.
 pub(in super::super) const REGISTER: &str = "-- register
 WITH registered AS (
     INSERT INTO certificate (id, fingerprint, issuer, serial, subject, issuer_name, common_name, names,
@@ -32,32 +28,30 @@ WITH registered AS (
         $9::timestamptz[], $10::timestamptz[], $11::smallint[], $12::text[], $13::integer[], $14::text[],
         $15::smallint[], $16::smallint[], $17::smallint[], $18::bytea[], $19::bigint[], $20::bytea[], $21::text[],
         $22::text[], $23::text[], $24::text[], $25::uuid[], $26::timestamptz[], $27::smallint[], $28::bytea[],
-        $29::bytea[], $30::bytea[], $31::bytea[], $32::bigint[])
+        $29::bytea[], $30::bytea[])
         AS e (id, fingerprint, issuer, serial, subject, issuer_name, common_name, names,
             not_before, not_after, category, key_algorithm, key_bits, signature_algorithm, is_ca, is_precertificate, weak,
             public_key_hash, key_holder, names_key, source, owner, tags, note, files, registered_at, lapsed, der,
-            list_signer, list_delegate, issuer_dn, tried)
-    WHERE e.tried IS NULL
-       OR e.tried = (SELECT count(*) FROM issuer AS i WHERE i.dn_key = e.issuer_dn AND i.public_key IS NOT NULL)
+            list_signer, list_delegate)
     ON CONFLICT (fingerprint) DO NOTHING
     RETURNING id
 ), named AS (
     INSERT INTO certificate_name (name, not_before, certificate)
     SELECT n.name, n.not_before, n.certificate
-    FROM unnest($33::text[], $34::timestamptz[], $35::uuid[]) AS n (name, not_before, certificate)
+    FROM unnest($31::text[], $32::timestamptz[], $33::uuid[]) AS n (name, not_before, certificate)
     WHERE n.certificate IN (SELECT r.id FROM registered AS r)
 ), named_reversed AS (
     INSERT INTO certificate_name_reversed (name, certificate)
-    SELECT n.name, n.certificate FROM unnest($36::text[], $37::uuid[]) AS n (name, certificate)
+    SELECT n.name, n.certificate FROM unnest($34::text[], $35::uuid[]) AS n (name, certificate)
     WHERE n.certificate IN (SELECT r.id FROM registered AS r)
 ), tagged AS (
     INSERT INTO certificate_tag (tag, certificate)
-    SELECT t.tag, t.certificate FROM unnest($38::text[], $39::uuid[]) AS t (tag, certificate)
+    SELECT t.tag, t.certificate FROM unnest($36::text[], $37::uuid[]) AS t (tag, certificate)
     WHERE t.certificate IN (SELECT r.id FROM registered AS r)
 )
 INSERT INTO event (id, at, actor, action, object, before, after)
-SELECT e.id, $40, $41, $42, e.object, NULL, e.after
-FROM unnest($43::uuid[], $1::uuid[], $44::text[]) AS e (id, object, after)
+SELECT e.id, $38, $39, $40, e.object, NULL, e.after
+FROM unnest($41::uuid[], $1::uuid[], $42::text[]) AS e (id, object, after)
 WHERE e.object IN (SELECT r.id FROM registered AS r)";
 
 impl Registry {
@@ -82,7 +76,7 @@ impl Registry {
     }
 
     fn register_params(&self, entries: &[Entry<'_>], now: OffsetDateTime) -> Params {
-        let mut columns: Vec<Vec<Value>> = (0..COLUMNS).map(|_| Vec::with_capacity(entries.len())).collect();
+        let mut columns: Vec<Vec<Value>> = (0..Entry::COLUMNS).map(|_| Vec::with_capacity(entries.len())).collect();
         for entry in entries {
             for (column, value) in columns.iter_mut().zip(entry.values()) {
                 column.push(value);

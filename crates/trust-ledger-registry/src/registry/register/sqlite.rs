@@ -75,7 +75,7 @@ impl Registry {
         push_all(&mut batch, IssuerRow::INSERT, issuers.iter().map(|issuer| issuer.params(now)).collect());
         let first = batch.len();
         for (sql, is_tried) in [(INSERT, false), (INSERT_IF_TRIED, true)] {
-            let rows = entries.iter().filter(|entry| entry.tried.is_some() == is_tried);
+            let rows = entries.iter().filter(|entry| entry.tried_under().is_some() == is_tried);
             push_all(&mut batch, sql, rows.map(params_of).collect());
         }
         let last = batch.len();
@@ -113,8 +113,8 @@ fn of_each<'e, 'c>(
 
 fn params_of(entry: &Entry<'_>) -> Params {
     let mut values = entry.values();
-    if entry.tried.is_none() {
-        values.truncate(30);
+    if let Some((issuer, tried)) = entry.tried_under() {
+        values.extend([issuer.into(), tried.into()]);
     }
     Params::from(values)
 }

@@ -44,6 +44,8 @@ pub(crate) struct Ledger {
 /// What a ledger is in.
 enum Place {
     Memory,
+    /// In another one's.
+    Elsewhere,
     #[expect(dead_code, reason = "removed when dropped")]
     Folder(tempfile::TempDir),
     #[expect(dead_code, reason = "removed when dropped")]
@@ -66,6 +68,27 @@ pub(crate) async fn ledgers() -> Vec<Ledger> {
         ledgers.push(Ledger { registry: Registry::open(db).with_clock(|| NOW), place });
     }
     ledgers
+}
+
+/// Several machines that share an empty ledger, at [`NOW`]: each has connections and a memory of its own. None where
+/// PostgreSQL is not installed.
+pub(crate) async fn machines(number: usize) -> Vec<Ledger> {
+    let mut machines = Vec::new();
+    if !test_servers::needs::postgres() {
+        return machines;
+    }
+    let database = Postgres::shared().create_database();
+    let url = database.url();
+    for _ in 0..number {
+        let config = Config::from_url(&url).unwrap().migrations(&MIGRATIONS).migrate(true);
+        let registry = Registry::open(config.connect().await.unwrap()).with_clock(|| NOW);
+        machines.push(Ledger { registry, place: Place::Elsewhere });
+    }
+    // Dropped last, it takes the database along.
+    if let Some(last) = machines.last_mut() {
+        last.place = Place::Server(database);
+    }
+    machines
 }
 
 fn places() -> Vec<(Config, Place)> {

@@ -14,9 +14,9 @@ use tokio::sync::OnceCell;
 use crate::backup::Progress;
 use crate::batch::{Answer, Step, Want};
 use crate::check::Report;
-use crate::config::Config;
+use crate::config::{Config, Target};
 use crate::connection::Connection;
-use crate::engine::Engine;
+use crate::engine::{Dialect, Engine};
 use crate::error::{Busy, Error, Result};
 use crate::key::KeySource;
 use crate::random;
@@ -352,6 +352,14 @@ impl Database {
     /// Counters and sizes of this moment; all zero before the first connection.
     pub fn stats(&self) -> Stats {
         self.shared.engine.get().map(Engine::stats).unwrap_or_default()
+    }
+
+    /// Which SQL this database understands. Known before the first connection.
+    pub fn dialect(&self) -> Dialect {
+        match self.shared.config.settings().target {
+            Target::File(_) | Target::Memory => Dialect::Sqlite,
+            Target::Server(_) => Dialect::Postgres,
+        }
     }
 
     /// Whether the file is encrypted: a key is configured. Before the first connection this tells the intention. `false` on

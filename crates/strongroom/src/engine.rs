@@ -25,8 +25,10 @@ pub(crate) enum Engine {
 
 /// Which SQL an engine understands.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Dialect {
+pub enum Dialect {
+    /// SQLite's.
     Sqlite,
+    /// PostgreSQL's.
     Postgres,
 }
 

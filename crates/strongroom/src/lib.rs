@@ -142,6 +142,7 @@ pub use self::connection::Connection;
 pub use self::core_dumps::forbid_core_dumps;
 pub use self::credential::{Cached, Credential, CredentialProvider, Login, Password, Server};
 pub use self::database::Database;
+pub use self::engine::Dialect;
 pub use self::error::{Busy, Cause, Code, EncryptionProblem, Error, Holder, QueryErrorKind, Result};
 pub use self::key::KeySource;
 pub use self::migration::{Migration, Migrations};

@@ -200,7 +200,10 @@ impl Postgres {
             let facts = &lease.facts;
             let kind = if facts.in_recovery { "standby" } else { "primary" };
             let (host, port, database, user) = (&facts.host, facts.port, &facts.database, &lease.user);
-            Ok(format!("database {database} on {host}, port {port}, as {user}: PostgreSQL {}, {kind}", facts.server_version))
+            Ok(format!(
+                "database {database} on {host}, port {port}, as {user}: PostgreSQL {}, {kind}",
+                facts.server_version
+            ))
         }
     }
 

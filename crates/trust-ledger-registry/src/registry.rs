@@ -29,6 +29,7 @@ mod revocation_lists;
 mod revocations;
 mod revoke;
 mod row;
+mod sql;
 
 pub use annotate::Annotated;
 pub use counts::{Counts, FindingCounts, IssuerCount, MonthCount};
@@ -144,7 +145,7 @@ pub mod statements {
     /// See [`register`](super::Registry::register).
     pub const EVENT: &str = super::event::EventRow::INSERT_FOR_CERTIFICATE;
     /// See [`by_serial`](super::Registry::by_serial).
-    pub const BY_SERIAL: &str = super::lookup::BY_SERIAL;
+    pub const BY_SERIAL: &str = super::lookup::BY_SERIAL.sqlite;
     /// See [`by_name`](super::Registry::by_name).
     pub const BY_NAME: &str = super::lookup::BY_NAME;
 }

@@ -4,7 +4,7 @@
 
 use strongroom::{Migration, Migrations};
 
-/// The ledger's schema on SQLite, for [`Config::migrations`](strongroom::Config::migrations).
+/// The ledger's schema on either engine, for [`Config::migrations`](strongroom::Config::migrations).
 ///
 /// ```
 /// # async fn open() -> strongroom::Result<()> {
@@ -12,7 +12,8 @@ use strongroom::{Migration, Migrations};
 /// # Ok(()) }
 /// ```
 pub static MIGRATIONS: Migrations =
-    Migrations::new(&[Migration::new(1, "initial", include_str!("sqlite/0001_initial.sql"))]);
+    Migrations::new(&[Migration::new(1, "initial", include_str!("sqlite/0001_initial.sql"))
+        .on_postgres(include_str!("postgres/0001_initial.sql"))]);
 
 /// The page cache that a ledger wants for each connection, in KiB (64 MiB), for [`strongroom::Config::cache_kib`]. With
 /// less, imports beyond some 100,000 certificates read pages of their indexes again and again.

@@ -8,7 +8,7 @@ use trust_ledger_registry::{
 };
 
 use crate::bundle::{self, Ca};
-use crate::{config, number, report};
+use crate::{number, report};
 
 /// Parts of the import, each with another owner.
 const PARTS: usize = 10;
@@ -33,11 +33,10 @@ fn cpu_micros() -> (u64, u64) {
     (writer, others)
 }
 
-/// A ledger with all rows, a hundredth of them revoked.
-pub(crate) async fn large(folder: &Path) -> Registry {
+/// Fills a ledger with all rows, a hundredth of them revoked.
+pub(crate) async fn large(registry: Registry, folder: &Path) -> Registry {
     let rows = number("LEDGER_BENCH_ROWS", 1_000_000);
     report::head("Import of PEM bundles, every signature verified");
-    let registry = Registry::open(config(&folder.join("large.db")).connect().await.unwrap());
     let ca = Ca::new();
     for part in 0..PARTS {
         let numbers = rows / PARTS * part..rows / PARTS * (part + 1);

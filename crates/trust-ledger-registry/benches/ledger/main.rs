@@ -10,6 +10,7 @@
 //! | `LEDGER_BENCH_WRITES` | registrations and single rows written by 64 callers | 10,000 |
 //! | `LEDGER_BENCH_CACHE_KIB` | page cache per connection | 65,536, the ledger's |
 //! | `LEDGER_BENCH_CA` | the CA's key, `ec` or `rsa` | `ec` |
+//! | `LEDGER_BENCH_URL` | an empty PostgreSQL database, which is measured instead of files, against `pgbench` | none |
 
 mod bundle;
 mod import;
@@ -17,12 +18,13 @@ mod opening;
 mod raw;
 mod reads;
 mod report;
+mod server;
 mod writes;
 
 use std::path::Path;
 
 use strongroom::{Config, KeySource};
-use trust_ledger_registry::{CACHE_KIB, MIGRATIONS};
+use trust_ledger_registry::{CACHE_KIB, MIGRATIONS, Registry};
 
 /// Every file's passphrase.
 const KEY: &str = "correct horse battery staple";
@@ -34,6 +36,10 @@ fn main() {
     }
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().expect("a runtime");
     let folder = tempfile::tempdir().expect("a folder for the ledgers");
+    if let Ok(url) = std::env::var("LEDGER_BENCH_URL") {
+        runtime.block_on(server::run(&url, folder.path()));
+        return;
+    }
     report::head("Disk and key");
     let sync = opening::fdatasync(folder.path());
     report::line("fdatasync of one 4 KiB page, median", &report::micros(sync));
@@ -41,7 +47,8 @@ fn main() {
         opening::connections(folder.path()).await;
         writes::single_rows(folder.path()).await;
         writes::registrations(folder.path()).await;
-        let registry = import::large(folder.path()).await;
+        let registry = Registry::open(config(&folder.path().join("large.db")).connect().await.expect("a ledger"));
+        let registry = import::large(registry, folder.path()).await;
         reads::lookups(&registry, &folder.path().join("large.db")).await;
         reads::pages(&registry).await;
     });

@@ -7,13 +7,14 @@
 use std::collections::BTreeMap;
 
 use serde::Serialize;
-use strongroom::{ReadSession, params};
+use strongroom::{Dialect, ReadSession, params};
 use time::OffsetDateTime;
 use uuid::Uuid;
 
 use super::Registry;
 use super::filter::first_id;
 use super::row::hex;
+use super::sql::Sql;
 use crate::certificate::Category;
 use crate::error::{Error, Result};
 use crate::record::{Finding, ON_HOLD, REVOKED, Status, category_of};
@@ -85,7 +86,7 @@ impl Registry {
         counts.by_category.extend(Category::ALL.into_iter().map(|category| (category, 0)));
         let mut status = by_state(&mut session, today).await?;
         let expired_today = expired_on(&mut session, today, now).await?;
-        let not_yet_valid = not_yet_valid(&mut session, now).await?;
+        let not_yet_valid = not_yet_valid(&mut session, self.db.dialect(), now).await?;
         status.expired += expired_today;
         status.unexpired = status.unexpired.saturating_sub(expired_today);
         counts.by_status.extend([
@@ -160,15 +161,24 @@ async fn expired_on(session: &mut ReadSession, today: i64, now: OffsetDateTime) 
     Ok(session.fetch_one(SQL, params![midnight, now]).await?.get(0)?)
 }
 
-async fn not_yet_valid(session: &mut ReadSession, now: OffsetDateTime) -> Result<u64> {
+async fn not_yet_valid(session: &mut ReadSession, dialect: Dialect, now: OffsetDateTime) -> Result<u64> {
     // What begins in the future did so when it was registered, unless that is in the future too.
-    const SQL: &str = "-- counts not yet valid\n\
-        SELECT (SELECT count(*) FROM certificate AS c \
-                WHERE c.not_before > c.registered_at AND c.not_before > $1 AND +c.revoked = 0 AND +c.not_after >= $1) \
-             + (SELECT count(*) FROM certificate AS c \
-                WHERE c.id >= $2 AND +c.not_before <= +c.registered_at AND +c.not_before > $1 AND +c.revoked = 0 \
-                  AND +c.not_after >= $1)";
-    Ok(session.fetch_one(SQL, params![now, first_id(now)]).await?.get(0)?)
+    const SQL: Sql = Sql {
+        sqlite: "-- counts not yet valid\n\
+            SELECT (SELECT count(*) FROM certificate AS c \
+                    WHERE c.not_before > c.registered_at AND c.not_before > $1 AND +c.revoked = 0 AND +c.not_after >= $1) \
+                 + (SELECT count(*) FROM certificate AS c \
+                    WHERE c.id >= $2 AND +c.not_before <= +c.registered_at AND +c.not_before > $1 AND +c.revoked = 0 \
+                      AND +c.not_after >= $1)",
+        postgres: "-- counts not yet valid\n\
+            SELECT (SELECT count(*) FROM certificate AS c \
+                    WHERE c.not_before > c.registered_at AND c.not_before > $1 AND c.revoked = 0 AND c.not_after >= $1) \
+                 + (SELECT count(*) FROM certificate AS c \
+                    WHERE c.id >= $2 AND c.not_before <= c.registered_at AND c.not_before > $1 AND c.revoked = 0 \
+                      AND c.not_after >= $1)",
+    };
+    let sql = SQL.of(dialect);
+    Ok(session.fetch_one(sql, params![now, first_id(now)]).await?.get(0)?)
 }
 
 async fn by_category(session: &mut ReadSession) -> Result<Vec<(Category, u64)>> {

@@ -104,7 +104,14 @@ impl Registry {
     pub async fn prune(&self, expired_for: Duration) -> Result<Pruned> {
         const SQL: &str = doomed_query!(
             "prune",
-            "WHERE c.lapsed IN (0, 1) AND c.not_after < $1 ORDER BY c.lapsed, c.not_after LIMIT $2"
+            // Of each part of the index, only as much as is deleted at once.
+            "WHERE c.id IN (\
+                SELECT id FROM (SELECT id FROM certificate WHERE lapsed = 0 AND not_after < $1 \
+                                ORDER BY not_after LIMIT $2) AS unswept \
+                UNION ALL \
+                SELECT id FROM (SELECT id FROM certificate WHERE lapsed = 1 AND not_after < $1 \
+                                ORDER BY not_after LIMIT $2) AS swept) \
+             LIMIT $2"
         );
         let expired_for = time::Duration::try_from(expired_for).ok();
         let Some(before) = expired_for.and_then(|expired_for| self.instant().checked_sub(expired_for)) else {

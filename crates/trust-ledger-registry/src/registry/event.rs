@@ -107,6 +107,7 @@ impl Registry {
     pub async fn events(&self, filter: &EventFilter, page: &super::Page) -> Result<EventPage> {
         let limit = page.checked_limit()?;
         let mut query = Query::new(
+            self.db.dialect(),
             "-- events\nSELECT e.id, e.at, e.actor, e.action, e.object, e.before, e.after FROM event AS e WHERE 1 = 1",
         );
         query.push_some(" AND e.object = $", filter.object);

@@ -2,9 +2,10 @@
 //!
 //! Lists are in the order of ids, newest registered first, so that a page is a range after a cursor. One condition,
 //! the *driver*, is answered by an index that ends in the id; the others are checked on each row it yields. Their columns
-//! carry a unary `+`, which keeps the planner from choosing another index than this module did.
+//! carry a unary `+`, which keeps SQLite's planner from choosing another index than this module did. PostgreSQL's goes by its
+//! statistics, but where these mislead it.
 
-use strongroom::Value;
+use strongroom::{Dialect, Value};
 use time::OffsetDateTime;
 use uuid::Uuid;
 
@@ -110,10 +111,7 @@ impl Filter {
                 self.close(query, window, Driver::Lapsed, "c.id");
                 query.text(") AS told UNION ALL SELECT id FROM (SELECT c.id AS id FROM certificate AS c WHERE 1 = 1");
                 query.push(" AND c.lapsed = $", 1 - lapsed);
-                match status {
-                    Status::Expired => query.push(" AND c.not_after < $", window.now),
-                    _ => query.push(" AND c.not_after >= $", window.now),
-                }
+                untold(query, status, window.now);
                 self.close(query, window, Driver::Expiry, "c.id");
                 query.text(") AS untold");
                 if let Some(limit) = window.limit {
@@ -126,7 +124,8 @@ impl Filter {
                 let key = self.open(query, Driver::NotYetValid, window.now);
                 self.close(query, window, Driver::NotYetValid, key);
                 query.text(") AS told UNION ALL SELECT id FROM (SELECT c.id AS id FROM certificate AS c WHERE 1 = 1");
-                query.push(" AND c.id >= $ AND +c.not_before <= +c.registered_at", first_id(window.now));
+                query.push(" AND c.id >= $", first_id(window.now));
+                query.check_text(" AND +c.not_before <= c.registered_at");
                 self.close(query, window, Driver::Id, "c.id");
                 query.text(") AS untold");
                 if let Some(limit) = window.limit {
@@ -238,13 +237,17 @@ impl Filter {
         match (key, driver) {
             ("n.certificate", _) => query.push_some(" AND n.certificate < $", window.cursor),
             // The range is the index's; the order of ids is made afterwards.
-            (_, Driver::Expiry | Driver::NotYetValid) => query.push_some(" AND +c.id < $", window.cursor),
+            (_, Driver::Expiry | Driver::NotYetValid) => query.check_some(" AND +c.id < $", window.cursor),
             _ => query.push_some(" AND c.id < $", window.cursor),
         }
         if let Some(limit) = window.limit {
             match (key, driver) {
                 ("n.certificate", _) => query.push(" ORDER BY n.certificate DESC LIMIT $", limit),
-                (_, Driver::Expiry | Driver::NotYetValid) => query.push(" ORDER BY +c.id DESC LIMIT $", limit),
+                (_, Driver::Expiry | Driver::NotYetValid) => match query.dialect() {
+                    Dialect::Sqlite => query.push(" ORDER BY +c.id DESC LIMIT $", limit),
+                    // The same order, which no index has.
+                    Dialect::Postgres => query.push(" ORDER BY uuid_send(c.id) DESC LIMIT $", limit),
+                },
                 _ => query.push(" ORDER BY c.id DESC LIMIT $", limit),
             }
         }
@@ -254,16 +257,21 @@ impl Filter {
         let not = |other: Driver| driver != other;
         if not(Driver::Revoked) {
             match self.status {
-                Some(Status::Revoked) => query.text(" AND +c.revoked = 2"),
-                Some(Status::OnHold) => query.text(" AND +c.revoked = 1"),
-                Some(Status::Expired) => query.push(" AND +c.revoked = 0 AND +c.not_after < $", now),
+                Some(Status::Revoked) => query.check_text(" AND +c.revoked = 2"),
+                Some(Status::OnHold) => query.check_text(" AND +c.revoked = 1"),
+                Some(Status::Expired) => {
+                    query.check_text(" AND +c.revoked = 0");
+                    query.check(" AND +c.not_after < $", now);
+                }
                 Some(Status::NotYetValid) => {
-                    query.push(" AND +c.revoked = 0 AND +c.not_after >= $", now);
-                    query.push(" AND +c.not_before > $", now);
+                    query.check_text(" AND +c.revoked = 0");
+                    query.check(" AND +c.not_after >= $", now);
+                    query.check(" AND +c.not_before > $", now);
                 }
                 Some(Status::Valid) => {
-                    query.push(" AND +c.revoked = 0 AND +c.not_after >= $", now);
-                    query.push(" AND +c.not_before <= $", now);
+                    query.check_text(" AND +c.revoked = 0");
+                    query.check(" AND +c.not_after >= $", now);
+                    query.check(" AND +c.not_before <= $", now);
                 }
                 // No certificate has it.
                 Some(Status::Unknown) => query.text(" AND 1 = 0"),
@@ -277,27 +285,43 @@ impl Filter {
             );
         }
         if not(Driver::Owner) {
-            query.push_some(" AND +c.owner = $", self.owner.as_deref());
+            query.check_some(" AND +c.owner = $", self.owner.as_deref());
         }
         if not(Driver::Weak) && self.weak {
-            query.text(" AND +c.weak + +c.duplicate_serial + +c.key_reused > 0");
+            query.check_text(" AND +c.weak + c.duplicate_serial + c.key_reused > 0");
         }
         if not(Driver::Source) {
-            query.push_some(" AND +c.source = $", self.source.as_deref());
+            query.check_some(" AND +c.source = $", self.source.as_deref());
         }
         if not(Driver::Issuer) {
-            query.push_some(" AND +c.issuer = $", self.issuer);
+            query.check_some(" AND +c.issuer = $", self.issuer);
         }
         if not(Driver::Category) {
-            query.push_some(" AND +c.category = $", self.category.map(category_code));
+            query.check_some(" AND +c.category = $", self.category.map(category_code));
         }
-        query.push_some(" AND +c.not_after >= $", self.expires_from);
-        query.push_some(" AND +c.not_after < $", self.expires_until);
-        query.push_some(" AND +c.registered_at >= $", self.registered_from);
-        query.push_some(" AND +c.registered_at < $", self.registered_until);
+        query.check_some(" AND +c.not_after >= $", self.expires_from);
+        query.check_some(" AND +c.not_after < $", self.expires_until);
+        query.check_some(" AND +c.registered_at >= $", self.registered_from);
+        query.check_some(" AND +c.registered_at < $", self.registered_until);
         if matches!(driver, Driver::Id) {
             // An id's time is never before its certificate's registration.
             query.push_some(" AND c.id >= $", self.registered_from.map(first_id));
+        }
+    }
+}
+
+/// Those that the column `lapsed` does not tell right yet.
+fn untold(query: &mut Query, status: Status, now: OffsetDateTime) {
+    match (query.dialect(), status) {
+        (Dialect::Sqlite, Status::Expired) => query.push(" AND c.not_after < $", now),
+        (Dialect::Sqlite, _) => query.push(" AND c.not_after >= $", now),
+        // They are few, but PostgreSQL takes the two columns for independent and expects as many as it expects expired ones. Of a
+        // range with an end that it does not know while it plans, it expects little.
+        (Dialect::Postgres, Status::Expired) => {
+            query.push(" AND c.not_after >= '-infinity' AND c.not_after < (SELECT $::timestamptz)", now);
+        }
+        (Dialect::Postgres, _) => {
+            query.push(" AND c.not_after >= (SELECT $::timestamptz) AND c.not_after <= 'infinity'", now);
         }
     }
 }

@@ -5,7 +5,7 @@ use std::str::FromStr;
 use std::sync::LazyLock;
 
 use serde::Serialize;
-use strongroom::{Params, ReadSession, Value, params};
+use strongroom::{Dialect, Params, ReadSession, Value, params};
 use time::OffsetDateTime;
 use uuid::Uuid;
 
@@ -91,7 +91,7 @@ impl Registry {
         let mut records = if filter.is_range() {
             self.list_range(filter, window).await?
         } else {
-            let (sql, params) = page_query(filter, window);
+            let (sql, params) = page_query(self.db.dialect(), filter, window);
             records_of(&self.db.fetch_all(&sql, params).await?, window.now)?
         };
         let more = records.len() > limit as usize;
@@ -107,7 +107,7 @@ impl Registry {
             const ALL: &str = "-- total of all\nSELECT coalesce(sum(n), 0) FROM certificate_count";
             return Ok(self.db.fetch_one(ALL, params![]).await?.get(0)?);
         }
-        let mut query = Query::new("-- total\nSELECT count(*) FROM (");
+        let mut query = Query::new(self.db.dialect(), "-- total\nSELECT count(*) FROM (");
         filter.ids(&mut query, Window { cursor: None, limit: None, now });
         query.text(") AS matches");
         let (sql, params) = query.into_parts();
@@ -121,7 +121,7 @@ impl Registry {
         let mut session = self.db.read_session().await?;
         let mut look = wanted.saturating_mul(3);
         for _ in 0..2 {
-            let ids = newest_that_fit(&mut session, filter, window, look).await?;
+            let ids = newest_that_fit(&mut session, self.db.dialect(), filter, window, look).await?;
             if let Some(ids) = ids.get(..wanted as usize) {
                 return fetch_together(&mut session, ids, window.now).await;
             }
@@ -132,7 +132,7 @@ impl Registry {
             // As many more as this share promises, and half of that again.
             look = (u64::from(look) * u64::from(wanted) * 3 / u64::from(found) / 2).try_into().unwrap_or(u32::MAX);
         }
-        let (sql, params) = page_query(filter, window);
+        let (sql, params) = page_query(self.db.dialect(), filter, window);
         records_of(&session.fetch_all(&sql, params).await?, window.now)
     }
 
@@ -165,7 +165,7 @@ impl Registry {
             let some = if rest == Filter::default() {
                 some.to_vec()
             } else {
-                let mut query = Query::new("-- list by scan, other conditions\n");
+                let mut query = Query::new(self.db.dialect(), "-- list by scan, other conditions\n");
                 rest.among(&mut query, some, window.now);
                 let (sql, params) = query.into_parts();
                 let rows = session.fetch_all(&sql, params).await?;
@@ -186,9 +186,9 @@ impl Registry {
 }
 
 /// The statement for a page of records, found by one index.
-pub(super) fn page_query(filter: &Filter, window: Window) -> (String, Params) {
+pub(super) fn page_query(dialect: Dialect, filter: &Filter, window: Window) -> (String, Params) {
     // The ids are found first, from indexes alone where there is one condition; only theirs are read.
-    let mut query = Query::new(record_columns!("list"));
+    let mut query = Query::new(dialect, record_columns!("list"));
     query.text("FROM (");
     filter.ids(&mut query, window);
     query.text(") AS page CROSS JOIN certificate AS c");
@@ -198,8 +198,14 @@ pub(super) fn page_query(filter: &Filter, window: Window) -> (String, Params) {
 }
 
 /// Those of the `look` newest certificates that match, newest first.
-async fn newest_that_fit(session: &mut ReadSession, filter: &Filter, window: Window, look: u32) -> Result<Vec<Uuid>> {
-    let mut query = Query::new("-- list newest\n");
+async fn newest_that_fit(
+    session: &mut ReadSession,
+    dialect: Dialect,
+    filter: &Filter,
+    window: Window,
+    look: u32,
+) -> Result<Vec<Uuid>> {
+    let mut query = Query::new(dialect, "-- list newest\n");
     filter.among_newest(&mut query, window, look);
     let (sql, params) = query.into_parts();
     let mut ids = Vec::new();

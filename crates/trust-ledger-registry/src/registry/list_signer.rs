@@ -121,7 +121,7 @@ impl Registry {
     async fn list_keys(&self, name: &DnKey) -> Result<Vec<(Uuid, Option<PublicKey>)>> {
         const SQL: &str = "-- keys that sign CRLs only\n\
             SELECT c.id, c.issuer, c.der FROM certificate AS c CROSS JOIN issuer AS i \
-            WHERE c.list_signer = $1 AND +c.is_ca = 0 AND i.id = c.issuer AND i.public_key IS NOT NULL \
+            WHERE c.list_signer = $1 AND c.is_ca = 0 AND i.id = c.issuer AND i.public_key IS NOT NULL \
             ORDER BY c.id DESC LIMIT 100";
         let rows = self.db.fetch_all(SQL, params![name]).await?;
         rows.iter()

@@ -5,6 +5,7 @@ use uuid::Uuid;
 
 use super::Registry;
 use super::row::{hex, reason_of, record, record_query, records};
+use super::sql::Sql;
 use crate::error::Result;
 use crate::name::search_key;
 use crate::record::{Issuer, Record, Revocation, Status};
@@ -17,14 +18,23 @@ pub(super) const GET: &str = record_query!("get", "certificate AS c", "WHERE c.i
 
 pub(super) const BY_FINGERPRINT: &str = record_query!("by_fingerprint", "certificate AS c", "WHERE c.fingerprint = $1");
 
-pub(super) const BY_SERIAL: &str =
-    record_query!("by_serial of any issuer", "certificate AS c", "WHERE c.serial = $1 ORDER BY +c.id");
-pub(super) const BY_SERIAL_OF_ISSUER: &str = record_query!(
-    "by_serial of one issuer",
-    "certificate AS c",
-    // The `+` keeps the planner from reading all of the issuer in the order of ids.
-    "WHERE c.serial = $1 AND c.issuer = $2 ORDER BY +c.id"
-);
+// The `+` keeps SQLite's planner from reading all of the issuer in the order of ids.
+pub(super) const BY_SERIAL: Sql = Sql {
+    sqlite: record_query!("by_serial of any issuer", "certificate AS c", "WHERE c.serial = $1 ORDER BY +c.id"),
+    postgres: record_query!("by_serial of any issuer", "certificate AS c", "WHERE c.serial = $1 ORDER BY c.id"),
+};
+pub(super) const BY_SERIAL_OF_ISSUER: Sql = Sql {
+    sqlite: record_query!(
+        "by_serial of one issuer",
+        "certificate AS c",
+        "WHERE c.serial = $1 AND c.issuer = $2 ORDER BY +c.id"
+    ),
+    postgres: record_query!(
+        "by_serial of one issuer",
+        "certificate AS c",
+        "WHERE c.serial = $1 AND c.issuer = $2 ORDER BY c.id"
+    ),
+};
 
 pub(super) const BY_NAME: &str = record_query!(
     "by_name",
@@ -57,8 +67,11 @@ impl Registry {
     /// several match.
     pub async fn by_serial(&self, serial: &Serial, issuer: Option<Uuid>) -> Result<Vec<Record>> {
         let rows = match issuer {
-            None => self.db.fetch_all(BY_SERIAL, params![serial.as_bytes()]).await?,
-            Some(issuer) => self.db.fetch_all(BY_SERIAL_OF_ISSUER, params![serial.as_bytes(), issuer]).await?,
+            None => self.db.fetch_all(BY_SERIAL.of(self.db.dialect()), params![serial.as_bytes()]).await?,
+            Some(issuer) => {
+                let sql = BY_SERIAL_OF_ISSUER.of(self.db.dialect());
+                self.db.fetch_all(sql, params![serial.as_bytes(), issuer]).await?
+            }
         };
         records(&rows, self.instant())
     }

@@ -1,12 +1,14 @@
 //! Registering certificates.
 
-use strongroom::{Batch, params};
+use std::collections::HashMap;
+
+use strongroom::{Dialect, params};
 use time::OffsetDateTime;
 use uuid::Uuid;
 
 use super::Registry;
 use super::event::{EventRow, action};
-use super::issuers::{Identity, IssuerRow, identify};
+use super::issuers::{DnKey, Identity, IssuerRow, identify};
 use super::revocation_lists::CheckedLists;
 use crate::certificate::Certificate;
 use crate::error::{Error, Result};
@@ -14,18 +16,20 @@ use crate::record::{Annotations, Registration};
 
 mod entry;
 mod many;
+mod postgres;
+mod sqlite;
 mod sweep;
 
 use entry::Entry;
 pub(super) use entry::{SearchNames, ca_key_holder, public_key_hash};
 pub(super) use sweep::Sweep;
 
-/// The statements of a registration, for the test of their plans and the benchmark that runs them without this crate.
-pub(super) const INSERT_CERTIFICATE: &str = Entry::INSERT;
 #[cfg(test)]
-pub(super) const INSERT_IF_TRIED: &str = Entry::INSERT_IF_TRIED;
-pub(super) const INSERT_NAME: &str = Entry::INSERT_NAME;
-pub(super) const INSERT_REVERSED: &str = Entry::INSERT_REVERSED;
+pub(super) use postgres::REGISTER;
+#[cfg(test)]
+pub(super) use sqlite::INSERT_IF_TRIED;
+/// The statements of a registration in a file, for the benchmark that runs them without this crate.
+pub(super) use sqlite::{INSERT as INSERT_CERTIFICATE, INSERT_NAME, INSERT_REVERSED};
 
 /// How often an insert is tried anew because an issuer became known in between: each time one more did.
 const ATTEMPTS: usize = 100;
@@ -69,22 +73,12 @@ impl Registry {
             let now = self.now();
             let entry = Entry::new(certificate, annotations, &identity, now);
             let issuers: Vec<IssuerRow> = self.issuers_to_record(certificate, &identity).collect();
-            let mut batch = Batch::new();
-            for issuer in &issuers {
-                batch.push(IssuerRow::INSERT, issuer.params(now));
-            }
-            let position = batch.len();
-            batch.push(entry.insert(), entry.params());
-            batch.push_many(Entry::INSERT_NAME, entry.name_params());
-            batch.push_many(Entry::INSERT_REVERSED, entry.reversed_params());
-            batch.push_many(Entry::INSERT_TAG, entry.tag_params());
-            batch.push(EventRow::INSERT_FOR_CERTIFICATE, self.registered(&entry, now).params());
-            let swept = self.sweep(&mut batch);
-            let affected = self.db.batch(batch).await?;
-            self.swept(swept, &affected);
+            let inserted = self.insert(&issuers, std::slice::from_ref(&entry), now).await?;
             self.issuers.recorded(&issuers);
-            if affected.get(position) == Some(&1) {
-                return Ok(Registration::Registered(entry.id));
+            if inserted == 1 {
+                let id = entry.id;
+                self.overtaken(&[entry]).await?;
+                return Ok(Registration::Registered(id));
             }
             if let Some(id) = self.id_of(certificate.fingerprint()).await? {
                 return Ok(Registration::AlreadyKnown(id));
@@ -93,6 +87,42 @@ impl Registry {
             self.issuers.forget(certificate.issuer().comparison_key());
         }
         Err(Error::Contended { what: "the issuer's name" })
+    }
+
+    /// Inserts certificates and what belongs to them as one unit, with the issuers that must be there before. How many
+    /// were inserted.
+    async fn insert(&self, issuers: &[IssuerRow], entries: &[Entry<'_>], now: OffsetDateTime) -> Result<u64> {
+        match self.db.dialect() {
+            Dialect::Sqlite => self.insert_in_file(issuers, entries, now).await,
+            Dialect::Postgres => self.insert_on_server(issuers, entries, now).await,
+        }
+    }
+
+    /// Attributes certificates that were just registered under their issuer's name alone, if the issuer became known
+    /// meanwhile.
+    ///
+    /// A file has one writer, and the insert looks. On a server, neither of two transactions sees the other. So the one that
+    /// makes the issuer known looks for certificates after it has committed, and those that registered one look for the
+    /// issuer after they have: whoever commits last sees both.
+    async fn overtaken(&self, entries: &[Entry<'_>]) -> Result<()> {
+        const SQL: &str = "-- issuers that overtook\n\
+            SELECT id, name, key_id, public_key FROM issuer WHERE dn_key = $1 AND public_key IS NOT NULL";
+        if self.db.dialect() == Dialect::Sqlite {
+            return Ok(());
+        }
+        let tried: HashMap<DnKey, i64> = entries.iter().filter_map(Entry::tried_under).collect();
+        for (dn_key, tried) in tried {
+            let rows = self.db.fetch_all(SQL, params![dn_key]).await?;
+            if i64::try_from(rows.len()) == Ok(tried) {
+                continue;
+            }
+            self.issuers.forget(&dn_key);
+            for row in rows {
+                let (id, name, key_id, public_key) = (row.get(0)?, row.get(1)?, row.get(2)?, row.get(3)?);
+                self.resolve(&IssuerRow { id, dn_key, name, key_id, public_key }).await?;
+            }
+        }
+        Ok(())
     }
 
     fn issuers_to_record(&self, certificate: &Certificate, identity: &Identity) -> impl Iterator<Item = IssuerRow> {

@@ -159,7 +159,8 @@ const COPY_REVOCATION: &str = "-- copy revocation to its issuer\n\
 const UPGRADE_REVOCATION: &str = "-- merge revocation with its issuer's\n\
     UPDATE revocation SET (reason, revoked_at, list, checked) = (\
         SELECT o.reason, \
-            CASE WHEN o.checked > revocation.checked THEN o.revoked_at ELSE min(revocation.revoked_at, o.revoked_at) END, \
+            CASE WHEN o.checked > revocation.checked OR o.revoked_at < revocation.revoked_at THEN o.revoked_at \
+                ELSE revocation.revoked_at END, \
             o.list, o.checked \
         FROM revocation AS o WHERE o.issuer = $1 AND o.serial = $3) \
     WHERE issuer = $2 AND serial = $3 AND EXISTS (\

@@ -323,9 +323,9 @@ impl Registry {
         // Numbers are not negative, so the longer is the greater.
         const SQL: &str = "-- newest list\n\
             SELECT this_update, number FROM revocation_list \
-            WHERE issuer = $1 AND this_update >= $2 AND +scope IS $3 AND +checked >= $4 \
-            ORDER BY this_update DESC, length(number) DESC, number DESC LIMIT 1";
-        let params = params![issuer, list.this_update(), list.issuing_distribution_point(), checked];
+            WHERE issuer = $1 AND this_update >= $2 AND scope IS NOT DISTINCT FROM $3 AND checked >= $4 \
+            ORDER BY this_update DESC, length(number) DESC NULLS LAST, number DESC LIMIT 1";
+        let params = params![issuer, list.this_update(), list.issuing_distribution_point(), i64::from(checked)];
         let Some(row) = self.db.fetch_optional(SQL, params).await? else { return Ok(false) };
         let number: Option<Vec<u8>> = row.get(1)?;
         let newest = number.and_then(|number| Serial::from_content(&number).ok());
@@ -384,13 +384,13 @@ impl Registry {
             list.this_update(),
             list.issuing_distribution_point(),
             source,
-            checked,
-            whole,
+            i64::from(checked),
+            i64::from(whole),
             keep.then_some(der),
             now
         ];
         let batch = Batch::new().then(SQL, row).then(EventRow::INSERT, event.params());
-        self.db.batch(batch).await.map(drop).map_err(Into::into)
+        self.unit(batch).await.map(drop)
     }
 
     /// Appends, once, the event that a CRL turned up which its issuer did not sign: somebody made it.
@@ -400,10 +400,6 @@ impl Registry {
             ON CONFLICT (fingerprint) DO NOTHING";
         let issuer = self.record_issuer(list.issuer(), list.authority_key_id()).await?;
         let now = self.now();
-        let mut session = self.db.session().await?;
-        if session.execute(SQL, params![fingerprint, issuer, source, now]).await? == 0 {
-            return Ok(());
-        }
         let after = json!({
             "fingerprint_sha256": hex(&fingerprint),
             "crl_number": list.crl_number().map(Serial::to_hex),
@@ -418,8 +414,14 @@ impl Registry {
             before: None,
             after: Some(after.to_string()),
         };
-        session.execute(EventRow::INSERT, event.params()).await?;
-        session.commit().await.map_err(Into::into)
+        let (row, event) = (&params![fingerprint, issuer, source, now], &event);
+        let work = |mut session: Session| async move {
+            if session.execute(SQL, row.clone()).await? == 1 {
+                session.execute(EventRow::INSERT, event.params()).await?;
+            }
+            Ok(())
+        };
+        self.db.transaction(work).await
     }
 
     /// Removes what is left of a CRL from the time when it was not checked: it has been recorded anew, for the issuer
@@ -450,7 +452,7 @@ impl Registry {
                 after: None,
             };
             let batch = Batch::new().then(SQL, params![fingerprint, issuer]).then(EventRow::INSERT, event.params());
-            self.db.batch(batch).await?;
+            self.unit(batch).await?;
         }
         Ok(())
     }
@@ -459,7 +461,7 @@ impl Registry {
     async fn drop_together(&self, mut session: Session, fingerprint: [u8; 32]) -> Result<bool> {
         const FIND: &str = "-- find unchecked revocations\n\
             SELECT r.issuer, r.serial, r.reason, r.revoked_at, \
-                (SELECT max(c.id) FROM certificate AS c WHERE c.serial = r.serial AND c.issuer = r.issuer) \
+                (SELECT c.id FROM certificate AS c WHERE c.serial = r.serial AND c.issuer = r.issuer ORDER BY c.id DESC LIMIT 1) \
             FROM revocation AS r WHERE r.list = $1 AND r.checked = 0 LIMIT $2";
         const SQL: &str = "-- drop unchecked revocation\nDELETE FROM revocation WHERE issuer = $1 AND serial = $2";
         let rows = session.fetch_all(FIND, params![fingerprint, DROPPED_TOGETHER]).await?;

@@ -223,7 +223,7 @@ impl Registry {
                             said.source,
                             now,
                             said.list,
-                            said.checked,
+                            i64::from(said.checked),
                             entry.not_after
                         ],
                     );
@@ -242,7 +242,7 @@ impl Registry {
                             entry.invalidity_date,
                             said.source,
                             said.list,
-                            said.checked
+                            i64::from(said.checked)
                         ],
                     );
                     action::REVOCATION_CHANGED
@@ -290,14 +290,14 @@ async fn current_of(session: &mut Session, issuer: Uuid, entries: &[RevocationEn
 
 /// The certificates that an issuer's serials have; of several, the one registered last.
 async fn certificates_of(session: &mut Session, issuer: Uuid, changes: &[Change<'_>]) -> Result<BySerial<Uuid>> {
-    static SQL: LazyLock<String> = LazyLock::new(|| {
-        with_serials("-- certificates of serials\nSELECT serial, id FROM certificate") + " ORDER BY +id"
-    });
-    let mut known = HashMap::new();
+    static SQL: LazyLock<String> =
+        LazyLock::new(|| with_serials("-- certificates of serials\nSELECT serial, id FROM certificate"));
+    let mut known: BySerial<Uuid> = HashMap::new();
     for some in changes.chunks(LOOKUP) {
         let serials = some.iter().map(|change| &change.entry.serial);
         for row in session.fetch_all(&SQL, serial_params(issuer, serials)).await? {
-            known.insert(row.get(0)?, row.get(1)?);
+            let (serial, id): (Vec<u8>, Uuid) = (row.get(0)?, row.get(1)?);
+            known.entry(serial).and_modify(|last| *last = id.max(*last)).or_insert(id);
         }
     }
     Ok(known)

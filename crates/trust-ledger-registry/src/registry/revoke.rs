@@ -7,6 +7,7 @@ use uuid::Uuid;
 use super::Registry;
 use super::event::{EventRow, action};
 use super::row::{reason_of, serial};
+use super::sql::Sql;
 use crate::error::{Error, Result};
 use crate::record::normal_text;
 use crate::revocation_reason::RevocationReason;
@@ -158,7 +159,7 @@ impl Registry {
                     ],
                 ),
             }
-            if self.db.batch(batch).await?.last() == Some(&1) {
+            if self.unit(batch).await?.last() == Some(&1) {
                 return Ok(Revoke::Revoked);
             }
         }
@@ -182,7 +183,7 @@ impl Registry {
             let mut batch = Batch::new();
             self.push_event(&mut batch, &found, None, self.now());
             batch.push(SQL, params![found.issuer, found.serial.as_bytes(), current.revoked_at]);
-            if self.db.batch(batch).await?.last() == Some(&1) {
+            if self.unit(batch).await?.last() == Some(&1) {
                 return Ok(Lift::Lifted);
             }
         }
@@ -192,20 +193,29 @@ impl Registry {
     async fn find(&self, target: &RevocationTarget) -> Result<Option<Found>> {
         macro_rules! find {
             ($condition:literal) => {
+                find!($condition, "")
+            };
+            ($condition:literal, $unindexed:literal) => {
                 concat!(
                     "-- find what to revoke\nSELECT c.id, c.issuer, c.serial, r.reason, r.revoked_at, r.checked \
                      FROM certificate AS c LEFT JOIN revocation AS r ON r.issuer = c.issuer AND r.serial = c.serial \
                      WHERE ",
                     $condition,
-                    " ORDER BY +c.id LIMIT 1"
+                    " ORDER BY ",
+                    $unindexed,
+                    "c.id LIMIT 1"
                 )
             };
         }
+        const BY_SERIAL: Sql = Sql {
+            sqlite: find!("c.serial = $1 AND c.issuer = $2", "+"),
+            postgres: find!("c.serial = $1 AND c.issuer = $2"),
+        };
         let (sql, params) = match target {
             RevocationTarget::Id(id) => (find!("c.id = $1"), params![*id]),
             RevocationTarget::Fingerprint(fingerprint) => (find!("c.fingerprint = $1"), params![fingerprint]),
             RevocationTarget::Serial { issuer, serial } => {
-                (find!("c.serial = $1 AND c.issuer = $2"), params![serial.as_bytes(), *issuer])
+                (BY_SERIAL.of(self.db.dialect()), params![serial.as_bytes(), *issuer])
             }
         };
         let Some(row) = self.db.fetch_optional(sql, params).await? else { return Ok(None) };

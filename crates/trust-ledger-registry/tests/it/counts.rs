@@ -9,7 +9,7 @@ use trust_ledger_registry::{
     RevocationTarget, Status,
 };
 
-use crate::support::{Ca, Leaf, NOW, add, ledger};
+use crate::support::{Ca, Leaf, NOW, add, ledgers};
 
 /// Numbers that only look random, so that a failure can be seen again.
 struct Numbers(u64);
@@ -27,60 +27,64 @@ impl Numbers {
 /// the flags that triggers keep equal what the rows say.
 #[tokio::test]
 async fn counts_equal_a_count_of_all_rows_after_any_operations() {
-    let registry = ledger().await;
-    let cas = [Ca::new("One"), Ca::new("Two")];
-    let mut numbers = Numbers(0x9e37_79b9_7f4a_7c15);
-    let mut ids = Vec::new();
-    let keys = [crate::support::key(), crate::support::key()];
-    for step in 0..400 {
-        let pick = |ids: &Vec<uuid::Uuid>, number: u64| ids[usize::try_from(number).unwrap() % ids.len()];
-        match numbers.below(10) {
-            0..5 => {
-                let hours = i64::try_from(numbers.below(96)).unwrap() - 48;
-                let until = NOW + Duration::hours(hours);
-                let from = until - Duration::hours(i64::try_from(numbers.below(60)).unwrap());
-                let mut leaf = Leaf::new("a.example").valid(from, until).serial(1 + numbers.below(40));
-                if numbers.below(3) == 0 {
-                    leaf = leaf.key(&keys[usize::try_from(numbers.below(2)).unwrap()]);
+    for registry in ledgers().await {
+        let cas = [Ca::new("One"), Ca::new("Two")];
+        let mut numbers = Numbers(0x9e37_79b9_7f4a_7c15);
+        let mut ids = Vec::new();
+        let keys = [crate::support::key(), crate::support::key()];
+        for step in 0..400 {
+            let pick = |ids: &Vec<uuid::Uuid>, number: u64| ids[usize::try_from(number).unwrap() % ids.len()];
+            match numbers.below(10) {
+                0..5 => {
+                    let hours = i64::try_from(numbers.below(96)).unwrap() - 48;
+                    let until = NOW + Duration::hours(hours);
+                    let from = until - Duration::hours(i64::try_from(numbers.below(60)).unwrap());
+                    let mut leaf = Leaf::new("a.example").valid(from, until).serial(1 + numbers.below(40));
+                    if numbers.below(3) == 0 {
+                        leaf = leaf.key(&keys[usize::try_from(numbers.below(2)).unwrap()]);
+                    }
+                    if numbers.below(4) == 0 {
+                        leaf = leaf.precertificate();
+                    }
+                    let ca = &cas[usize::try_from(numbers.below(2)).unwrap()];
+                    ids.push(add(&registry, &ca.issue(&leaf)).await);
                 }
-                if numbers.below(4) == 0 {
-                    leaf = leaf.precertificate();
+                _ if ids.is_empty() => {}
+                5 | 6 => {
+                    let reason = match numbers.below(3) {
+                        0 => RevocationReason::CertificateHold,
+                        1 => RevocationReason::Superseded,
+                        _ => RevocationReason::KeyCompromise,
+                    };
+                    let target = RevocationTarget::Id(pick(&ids, numbers.below(1_000)));
+                    let request = RevocationRequest { reason, ..RevocationRequest::default() };
+                    registry.revoke(&target, &request).await.unwrap();
                 }
-                let ca = &cas[usize::try_from(numbers.below(2)).unwrap()];
-                ids.push(add(&registry, &ca.issue(&leaf)).await);
+                7 => drop(registry.lift_hold(&RevocationTarget::Id(pick(&ids, numbers.below(1_000)))).await.unwrap()),
+                8 => {
+                    let category = Category::ALL[usize::try_from(numbers.below(5)).unwrap()];
+                    let change = AnnotationChange { category: Some(category), ..AnnotationChange::default() };
+                    registry.annotate(pick(&ids, numbers.below(1_000)), &change).await.unwrap();
+                }
+                _ => drop(registry.delete(DeleteTarget::Id(pick(&ids, numbers.below(1_000))), true).await),
             }
-            _ if ids.is_empty() => {}
-            5 | 6 => {
-                let reason = match numbers.below(3) {
-                    0 => RevocationReason::CertificateHold,
-                    1 => RevocationReason::Superseded,
-                    _ => RevocationReason::KeyCompromise,
-                };
-                let target = RevocationTarget::Id(pick(&ids, numbers.below(1_000)));
-                let request = RevocationRequest { reason, ..RevocationRequest::default() };
-                registry.revoke(&target, &request).await.unwrap();
+            // The CAs become known in the middle, which moves certificates between issuers.
+            if step == 150 || step == 300 {
+                ids.push(add(&registry, &cas[step / 300].certificate()).await);
             }
-            7 => drop(registry.lift_hold(&RevocationTarget::Id(pick(&ids, numbers.below(1_000)))).await.unwrap()),
-            8 => {
-                let category = Category::ALL[usize::try_from(numbers.below(5)).unwrap()];
-                let change = AnnotationChange { category: Some(category), ..AnnotationChange::default() };
-                registry.annotate(pick(&ids, numbers.below(1_000)), &change).await.unwrap();
-            }
-            _ => drop(registry.delete(DeleteTarget::Id(pick(&ids, numbers.below(1_000))), true).await),
         }
-        // The CAs become known in the middle, which moves certificates between issuers.
-        if step == 150 || step == 300 {
-            ids.push(add(&registry, &cas[step / 300].certificate()).await);
+        for hours in [-24, -12, -1, 0, 1, 13, 24] {
+            let now = NOW + Duration::hours(hours);
+            assert_counts(&registry.with_clock(move || now), now).await;
         }
+        assert_flags(&registry).await;
+        let seen = "SELECT count(*) FROM certificate WHERE duplicate_serial = 1 AND key_reused = 1 AND revoked > 0";
+        assert!(number(&registry, seen).await > 0, "the operations met every case");
     }
-    for hours in [-24, -12, -1, 0, 1, 13, 24] {
-        let now = NOW + Duration::hours(hours);
-        assert_counts(&registry.with_clock(move || now), now).await;
-    }
-    assert_flags(&registry).await;
 }
 
-async fn assert_counts(registry: &Registry, now: OffsetDateTime) {
+/// The summary equals a count of the rows.
+pub(crate) async fn assert_counts(registry: &Registry, now: OffsetDateTime) {
     let mut status: BTreeMap<Status, u64> = Status::ALL.into_iter().map(|status| (status, 0)).collect();
     let mut category: BTreeMap<Category, u64> = Category::ALL.into_iter().map(|category| (category, 0)).collect();
     let mut issuer = BTreeMap::new();
@@ -120,20 +124,21 @@ fn counts_of(records: &[trust_ledger_registry::Record]) -> BTreeMap<Status, u64>
     counts
 }
 
-async fn assert_flags(registry: &Registry) {
-    let wrong =
-        |sql: &'static str| async move { registry.database().fetch_value::<i64>(sql, params![]).await.unwrap() };
-    let duplicate = "SELECT count(*) FROM certificate AS c WHERE duplicate_serial <> EXISTS (\
+/// What is kept with each certificate about others is what asking for it finds.
+pub(crate) async fn assert_flags(registry: &Registry) {
+    let duplicate = "SELECT count(*) FROM certificate AS c WHERE (duplicate_serial = 1) <> EXISTS (\
         SELECT 1 FROM certificate AS o WHERE o.serial = c.serial AND o.issuer = c.issuer \
           AND o.is_precertificate = c.is_precertificate AND o.id <> c.id)";
-    let reused = "SELECT count(*) FROM certificate AS c WHERE key_reused <> EXISTS (\
+    let reused = "SELECT count(*) FROM certificate AS c WHERE (key_reused = 1) <> EXISTS (\
         SELECT 1 FROM certificate AS o WHERE o.public_key_hash = c.public_key_hash AND o.key_holder <> c.key_holder)";
     let revoked = "SELECT count(*) FROM certificate AS c WHERE revoked <> coalesce((\
         SELECT CASE r.reason WHEN 6 THEN 1 ELSE 2 END FROM revocation AS r \
         WHERE r.issuer = c.issuer AND r.serial = c.serial), 0)";
     for sql in [duplicate, reused, revoked] {
-        assert_eq!(wrong(sql).await, Some(0), "{sql}");
+        assert_eq!(number(registry, sql).await, 0, "{sql}");
     }
-    let seen = "SELECT count(*) FROM certificate WHERE duplicate_serial = 1 AND key_reused = 1 AND revoked > 0";
-    assert!(wrong(seen).await > Some(0), "the operations met every case");
+}
+
+pub(crate) async fn number(registry: &Registry, sql: &str) -> i64 {
+    registry.database().fetch_one(sql, params![]).await.unwrap().get(0).unwrap()
 }

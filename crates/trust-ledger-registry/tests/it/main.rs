@@ -1,4 +1,4 @@
-//! Integration tests of the register, by subject. Most run on the ledger in memory.
+//! Integration tests of the register, by subject. Most run on each engine.
 
 mod blocking;
 mod concurrency;
@@ -13,4 +13,5 @@ mod openssl_agrees;
 mod registration;
 mod revocation;
 mod revocation_lists;
+mod several_machines;
 mod support;

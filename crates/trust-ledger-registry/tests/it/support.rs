@@ -1,4 +1,4 @@
-//! Certificates for tests, made and signed by OpenSSL, and a ledger whose clock stands still.
+//! Certificates for tests, made and signed by OpenSSL, and ledgers whose clocks stand still.
 
 use std::path::{Path, PathBuf};
 
@@ -12,9 +12,13 @@ use openssl::x509::extension::{
     AuthorityKeyIdentifier, BasicConstraints, ExtendedKeyUsage, KeyUsage, SubjectAlternativeName, SubjectKeyIdentifier,
 };
 use openssl::x509::{X509, X509Builder, X509Extension, X509NameBuilder};
+use strongroom::{Config, KeySource};
+use test_servers::{Postgres, TestDatabase};
 use time::macros::datetime;
 use time::{Duration, OffsetDateTime};
-use trust_ledger_registry::{Annotations, Certificate, ImportInput, ImportOptions, ImportSummary, Record, Registry};
+use trust_ledger_registry::{
+    Annotations, Certificate, ImportInput, ImportOptions, ImportSummary, MIGRATIONS, Record, Registry,
+};
 use uuid::Uuid;
 
 /// The time at which the tests' ledgers live.
@@ -30,9 +34,75 @@ pub(crate) fn pkits() -> Option<PathBuf> {
     folder.map(PathBuf::from)
 }
 
-/// A ledger in memory at [`NOW`].
-pub(crate) async fn ledger() -> Registry {
-    Registry::in_memory().await.unwrap().with_clock(|| NOW)
+/// An empty ledger at [`NOW`].
+pub(crate) struct Ledger {
+    registry: Registry,
+    #[expect(dead_code, reason = "removed when dropped, after the register")]
+    place: Place,
+}
+
+/// What a ledger is in.
+enum Place {
+    Memory,
+    /// In another one's.
+    Elsewhere,
+    #[expect(dead_code, reason = "removed when dropped")]
+    Folder(tempfile::TempDir),
+    #[expect(dead_code, reason = "removed when dropped")]
+    Server(TestDatabase<'static>),
+}
+
+impl std::ops::Deref for Ledger {
+    type Target = Registry;
+
+    fn deref(&self) -> &Registry {
+        &self.registry
+    }
+}
+
+/// A ledger on each engine: in memory, in an encrypted file, and on a server, where PostgreSQL is installed.
+pub(crate) async fn ledgers() -> Vec<Ledger> {
+    let mut ledgers = Vec::new();
+    for (config, place) in places() {
+        let db = config.connect().await.unwrap();
+        ledgers.push(Ledger { registry: Registry::open(db).with_clock(|| NOW), place });
+    }
+    ledgers
+}
+
+/// Several machines that share an empty ledger, at [`NOW`]: each has connections and a memory of its own. None where
+/// PostgreSQL is not installed.
+pub(crate) async fn machines(number: usize) -> Vec<Ledger> {
+    let mut machines = Vec::new();
+    if !test_servers::needs::postgres() {
+        return machines;
+    }
+    let database = Postgres::shared().create_database();
+    let url = database.url();
+    for _ in 0..number {
+        let config = Config::from_url(&url).unwrap().migrations(&MIGRATIONS).migrate(true);
+        let registry = Registry::open(config.connect().await.unwrap()).with_clock(|| NOW);
+        machines.push(Ledger { registry, place: Place::Elsewhere });
+    }
+    // Dropped last, it takes the database along.
+    if let Some(last) = machines.last_mut() {
+        last.place = Place::Server(database);
+    }
+    machines
+}
+
+fn places() -> Vec<(Config, Place)> {
+    let folder = tempfile::tempdir().unwrap();
+    // A raw key: what it takes to derive one is not the matter here.
+    let file =
+        Config::sqlite(folder.path().join("ledger.db")).key(KeySource::literal(format!("x'{}'", "5a".repeat(32))));
+    let mut places = vec![(Config::memory(), Place::Memory), (file, Place::Folder(folder))];
+    if test_servers::needs::postgres() {
+        let database = Postgres::shared().create_database();
+        places.push((Config::from_url(&database.url()).unwrap(), Place::Server(database)));
+    }
+    let with_schema = |(config, place): (Config, Place)| (config.migrations(&MIGRATIONS).migrate(true), place);
+    places.into_iter().map(with_schema).collect()
 }
 
 pub(crate) fn key() -> PKey<Private> {

@@ -4,7 +4,7 @@ use std::sync::Mutex;
 
 use serde_json::json;
 use sha2::{Digest, Sha256};
-use strongroom::{Params, Value, params};
+use strongroom::Value;
 use time::OffsetDateTime;
 use uuid::{ContextV7, Timestamp, Uuid};
 
@@ -14,29 +14,6 @@ use crate::certificate::{Category, Certificate};
 use crate::name::{reversed_key, search_key};
 use crate::record::{Annotations, category_code, weak_column};
 use crate::timestamp;
-
-macro_rules! insert_certificate {
-    () => {
-        "INSERT OR FAIL INTO certificate (id, fingerprint, issuer, serial, subject, issuer_name, common_name, names, \
-            not_before, not_after, category, key_algorithm, key_bits, signature_algorithm, is_ca, is_precertificate, weak, \
-            public_key_hash, key_holder, names_key, source, owner, tags, note, files, registered_at, lapsed, der, \
-            list_signer, list_delegate, duplicate_serial, key_reused, revoked) "
-    };
-}
-
-/// The values of a row: 30 parameters, and what the rows that are there say of it.
-macro_rules! columns {
-    () => {
-        "$1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, $19, $20, $21, $22, $23, $24, \
-         $25, $26, $27, $28, $29, $30, \
-         EXISTS (SELECT 1 FROM certificate AS o \
-                 WHERE o.serial = $4 AND o.issuer = $3 AND o.is_precertificate = $16), \
-         EXISTS (SELECT 1 FROM certificate AS o WHERE o.public_key_hash = $18 AND o.key_holder < $19) \
-         OR EXISTS (SELECT 1 FROM certificate AS o WHERE o.public_key_hash = $18 AND o.key_holder > $19), \
-         COALESCE((SELECT CASE r.reason WHEN 6 THEN 1 ELSE 2 END FROM revocation AS r \
-                   WHERE r.issuer = $3 AND r.serial = $4), 0)"
-    };
-}
 
 /// A row of `certificate` and what belongs to it.
 pub(super) struct Entry<'a> {
@@ -53,40 +30,6 @@ pub(super) struct Entry<'a> {
 }
 
 impl<'a> Entry<'a> {
-    /// Inserts unless the fingerprint is known. For certificates whose issuer's signature was verified, which nothing that
-    /// happens later makes wrong.
-    pub(super) const INSERT: &'static str = concat!(
-        "-- register\n",
-        insert_certificate!(),
-        "VALUES (",
-        columns!(),
-        ") ON CONFLICT (fingerprint) DO NOTHING"
-    );
-
-    /// Inserts unless the fingerprint is known or the number of candidates is another than was tried.
-    pub(super) const INSERT_IF_TRIED: &'static str = concat!(
-        "-- register under a name\n",
-        insert_certificate!(),
-        "SELECT ",
-        columns!(),
-        " WHERE (SELECT count(*) FROM issuer AS i WHERE i.dn_key = $31 AND i.public_key IS NOT NULL) = $32 \
-         ON CONFLICT (fingerprint) DO NOTHING"
-    );
-
-    // On an error the whole unit is taken back, so a single statement need not be: OR FAIL spares SQLite the copy of each
-    // page that a statement changes.
-    pub(super) const INSERT_NAME: &'static str = "-- register name\n\
-        INSERT OR FAIL INTO certificate_name (name, not_before, certificate) \
-        SELECT $1, $2, $3 WHERE EXISTS (SELECT 1 FROM certificate AS c WHERE c.id = $3)";
-
-    pub(super) const INSERT_REVERSED: &'static str = "-- register reversed name\n\
-        INSERT OR FAIL INTO certificate_name_reversed (name, certificate) \
-        SELECT $1, $2 WHERE EXISTS (SELECT 1 FROM certificate AS c WHERE c.id = $2)";
-
-    pub(super) const INSERT_TAG: &'static str = "-- register tag\n\
-        INSERT OR FAIL INTO certificate_tag (tag, certificate) \
-        SELECT $1, $2 WHERE EXISTS (SELECT 1 FROM certificate AS c WHERE c.id = $2)";
-
     pub(super) fn new(
         certificate: &'a Certificate,
         annotations: &'a Annotations,
@@ -108,15 +51,13 @@ impl<'a> Entry<'a> {
         }
     }
 
-    /// The statement that inserts the row.
-    pub(super) fn insert(&self) -> &'static str {
-        if self.tried.is_some() { Entry::INSERT_IF_TRIED } else { Entry::INSERT }
-    }
+    /// How many columns of a row are given.
+    pub(super) const COLUMNS: usize = 30;
 
-    /// Its parameters.
-    pub(super) fn params(&self) -> Params {
+    /// The values of the row, in the order of its columns.
+    pub(super) fn values(&self) -> Vec<Value> {
         let certificate = self.certificate;
-        let mut values: Vec<Value> = vec![
+        vec![
             self.id.into(),
             certificate.fingerprint().into(),
             self.issuer.into(),
@@ -131,8 +72,8 @@ impl<'a> Entry<'a> {
             certificate.key_algorithm().into(),
             certificate.key_bits().into(),
             certificate.signature_algorithm().into(),
-            certificate.is_ca().into(),
-            certificate.is_precertificate().into(),
+            i64::from(certificate.is_ca()).into(),
+            i64::from(certificate.is_precertificate()).into(),
             weak_column(certificate).into(),
             public_key_hash(certificate.public_key()).into(),
             key_holder(certificate).into(),
@@ -143,27 +84,26 @@ impl<'a> Entry<'a> {
             self.annotations.note.as_deref().into(),
             self.annotations.files.into(),
             self.now.into(),
-            (certificate.not_after() < self.now).into(),
+            i64::from(certificate.not_after() < self.now).into(),
             certificate.der().into(),
             certificate.may_sign_lists().then(|| certificate.subject().comparison_key()).into(),
             certificate.list_delegate().into(),
-        ];
-        if let Some(tried) = self.tried {
-            values.extend([certificate.issuer().comparison_key().into(), tried.into()]);
-        }
-        Params::from(values)
+        ]
     }
 
-    pub(super) fn name_params(&self) -> impl Iterator<Item = Params> + '_ {
-        self.names.keys.iter().map(|name| params![name, self.certificate.not_before(), self.id])
+    /// The issuer's name that the row is registered under, while none of so many resolved issuers of it fitted.
+    pub(super) fn tried_under(&self) -> Option<(DnKey, i64)> {
+        self.tried.map(|tried| (*self.certificate.issuer().comparison_key(), tried))
     }
 
-    pub(super) fn reversed_params(&self) -> impl Iterator<Item = Params> + '_ {
-        self.names.reversed.iter().map(|name| params![name, self.id])
+    /// Its names in the form for search.
+    pub(super) fn names(&self) -> &SearchNames {
+        &self.names
     }
 
-    pub(super) fn tag_params(&self) -> impl Iterator<Item = Params> + '_ {
-        self.annotations.tags.iter().map(|tag| params![tag, self.id])
+    /// Its tags.
+    pub(super) fn tags(&self) -> &'a [String] {
+        &self.annotations.tags
     }
 
     /// What an event says of the new record: enough to tell later which certificate it was.

@@ -5,11 +5,10 @@ use std::collections::hash_map::Entry as Slot;
 use std::fmt::Write as _;
 use std::sync::{Arc, LazyLock};
 
-use strongroom::{Batch, Params, Value};
+use strongroom::{Params, Value};
 use uuid::Uuid;
 
 use super::super::Registry;
-use super::super::event::EventRow;
 use super::super::issuers::{Candidate, DnKey, Identity, IssuerRow, identify};
 use super::super::revocation_lists::CheckedLists;
 use super::{ATTEMPTS, Entry};
@@ -149,25 +148,10 @@ impl Registry {
             entries.push(Entry::new(certificate, annotations, identity, now));
         }
         let issuers: Vec<IssuerRow> = issuers.into_values().collect();
-        // One statement after the other, each for all: so each is looked up once, and what lies together is written
-        // together.
-        let mut batch = Batch::new();
-        batch.push_many(IssuerRow::INSERT, issuers.iter().map(|issuer| issuer.params(now)));
-        for sql in [Entry::INSERT, Entry::INSERT_IF_TRIED] {
-            batch.push_many(sql, entries.iter().filter(|entry| entry.insert() == sql).map(Entry::params));
-        }
-        batch.push_many(Entry::INSERT_NAME, entries.iter().flat_map(Entry::name_params));
-        batch.push_many(Entry::INSERT_REVERSED, entries.iter().flat_map(Entry::reversed_params));
-        batch.push_many(Entry::INSERT_TAG, entries.iter().flat_map(Entry::tag_params));
-        let events = entries.iter().map(|entry| self.registered(entry, now).params());
-        batch.push_many(EventRow::INSERT_FOR_CERTIFICATE, events);
-        let swept = self.sweep(&mut batch);
         let ids = entries.iter().map(|entry| (*entry.certificate.fingerprint(), entry.id)).collect();
-        drop(entries);
-        let affected = self.db.batch(batch).await?;
-        self.swept(swept, &affected);
+        let inserted = self.insert(&issuers, &entries, now).await?;
         self.issuers.recorded(&issuers);
-        let inserted: u64 = affected.iter().skip(1).take(2).sum();
+        self.overtaken(&entries).await?;
         Ok((ids, usize::try_from(inserted).unwrap_or(usize::MAX)))
     }
 

@@ -105,6 +105,7 @@ fn wrapped(text: &str, width: usize) -> Vec<String> {
 
 fn describe_settings(settings: &Settings) -> String {
     match &settings.key {
+        Key::None if settings.path().is_none() => settings.config.to_string(),
         Key::None => format!("{}, no key", settings.config),
         key => format!("{}, key from {}", settings.config, key.shown()),
     }

@@ -32,7 +32,7 @@ const PATIENCE: Duration = Duration::from_secs(5);
 /// - As a *secret provider*, for the key of a file, it is the whole string, or one [`field`](Self::field) of its JSON.
 ///
 /// Identity and region are found as with [`RdsIam::from_environment`](crate::RdsIam::from_environment); an ARN names its
-/// region itself. `docs/credentials.md` has the policy that the identity needs.
+/// region itself. `docs/aws.md` has the policy that the identity needs.
 ///
 /// ```no_run
 /// # use strongroom::AwsSecret;

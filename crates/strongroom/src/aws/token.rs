@@ -23,7 +23,7 @@ const LONGEST_KEPT: Duration = Duration::from_secs(870);
 ///
 /// The token is signed here, in microseconds and without asking anybody, for each physical connection. It holds for 15
 /// minutes, or as long as the identity that signed it. Host and port are those of the settings, and must be the instance's
-/// own: a token for an alias or an address is refused by RDS. `docs/credentials.md` has the policy that the identity needs.
+/// own: a token for an alias or an address is refused by RDS. `docs/aws.md` has the policy that the identity needs.
 ///
 /// ```no_run
 /// # use strongroom::RdsIam;

@@ -88,7 +88,7 @@ async fn registrations(registry: &Registry, peer: Option<f64>) {
 async fn lookups(registry: &Registry) {
     let rows = number("LEDGER_BENCH_ROWS", 1_000_000) / 10 * 10;
     report::head(&format!("Single lookups among {rows}, one after the other"));
-    let picked = |round: usize| usize::try_from(bundle::mixed(round as u64) % rows as u64).unwrap();
+    let picked = move |round: usize| usize::try_from(bundle::mixed(round as u64) % rows as u64).unwrap();
     let told = |what: &str, mut times: Vec<Duration>| {
         let median = report::median(&mut times);
         let met = if median <= Duration::from_micros(300) { "met" } else { "MISSED" };

@@ -117,8 +117,11 @@ async fn registrations_revocations_and_deletions_at_once_all_succeed() {
         });
     }
     let (pruning, also_pruning) = ((**other).clone(), (**third).clone());
-    calls.spawn(async move { drop(pruning.prune(std::time::Duration::ZERO).await.unwrap()) });
-    calls.spawn(async move { drop(also_pruning.prune(std::time::Duration::ZERO).await.unwrap()) });
+    for registry in [pruning, also_pruning] {
+        calls.spawn(async move {
+            registry.prune(std::time::Duration::ZERO).await.unwrap();
+        });
+    }
     calls.join_all().await;
     assert_flags(one).await;
     assert_counts(one, NOW).await;

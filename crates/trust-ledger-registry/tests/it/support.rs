@@ -37,7 +37,7 @@ pub(crate) fn pkits() -> Option<PathBuf> {
 /// An empty ledger at [`NOW`].
 pub(crate) struct Ledger {
     registry: Registry,
-    #[expect(dead_code, reason = "removed when dropped, after the register")]
+    /// Removed when this is dropped, after the register.
     place: Place,
 }
 

@@ -110,7 +110,7 @@ impl Report {
         self.step("schema", async {
             match database.config().schema() {
                 Some((migrations, _)) => {
-                    migrations.ensure(database.engine().await?, false).await?;
+                    migrations.ensure(database.engine().await?, false, false).await?;
                     Ok(format!("version {}, up to date", migrations.version()))
                 }
                 None => Ok("not managed here".to_owned()),

@@ -10,6 +10,7 @@ use std::time::Duration;
 use crate::connection::Connection;
 use crate::credential::CredentialProvider;
 use crate::database::Database;
+use crate::engine::Dialect;
 use crate::error::{Error, Result};
 use crate::key::KeySource;
 use crate::link::SessionLink;
@@ -179,6 +180,14 @@ impl Config {
         self.settings.key.as_ref()
     }
 
+    /// Which SQL the database understands.
+    pub fn dialect(&self) -> Dialect {
+        match self.settings.target {
+            Target::File(_) | Target::Memory => Dialect::Sqlite,
+            Target::Server(_) => Dialect::Postgres,
+        }
+    }
+
     /// The database's file; `None` when it is not in a file.
     pub fn path(&self) -> Option<&Path> {
         match &self.settings.target {
@@ -235,7 +244,8 @@ impl Config {
         self
     }
 
-    /// Whether a missing file is created. Default: yes, with mode 0600.
+    /// Whether a missing file is created. Default: yes, with mode 0600. On a server: whether a database that has none of the
+    /// [`migrations`](Self::migrations) gets them; without, such a one is refused.
     pub fn create(mut self, create: bool) -> Self {
         self.settings.create = create;
         self

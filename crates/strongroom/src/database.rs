@@ -14,7 +14,7 @@ use tokio::sync::OnceCell;
 use crate::backup::Progress;
 use crate::batch::{Answer, Step, Want};
 use crate::check::Report;
-use crate::config::{Config, Target};
+use crate::config::Config;
 use crate::connection::Connection;
 use crate::engine::{Dialect, Engine};
 use crate::error::{Busy, Error, Result};
@@ -356,10 +356,7 @@ impl Database {
 
     /// Which SQL this database understands. Known before the first connection.
     pub fn dialect(&self) -> Dialect {
-        match self.shared.config.settings().target {
-            Target::File(_) | Target::Memory => Dialect::Sqlite,
-            Target::Server(_) => Dialect::Postgres,
-        }
+        self.shared.config.dialect()
     }
 
     /// Whether the file is encrypted: a key is configured. Before the first connection this tells the intention. `false` on
@@ -427,7 +424,7 @@ impl Database {
             }
             let engine = Engine::open(self.shared.config.settings()).await?;
             if let Some((migrations, migrate)) = self.shared.config.schema() {
-                migrations.ensure(&engine, migrate).await?;
+                migrations.ensure(&engine, migrate, self.shared.config.settings().create).await?;
             }
             Ok(engine)
         };

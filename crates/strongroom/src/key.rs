@@ -20,6 +20,7 @@ use crate::secret::{MAX_SECRET_LEN, Secret, SecretProvider};
 use crate::sops::Sops;
 
 pub(crate) use self::command::run as run_command;
+pub(crate) use self::literal::Literal;
 
 /// Where a secret comes from: the key of an encrypted file, or a password. Any [`SecretProvider`] becomes one by `into()`.
 ///
@@ -36,7 +37,7 @@ pub struct KeySource {
 impl KeySource {
     /// A secret that the program already holds. It is zeroed in memory when dropped.
     pub fn literal(secret: impl Into<Vec<u8>>) -> Self {
-        literal::Literal(Secret::new(secret)).into()
+        Literal(Secret::new(secret), "key given by the program").into()
     }
 
     /// The content of an environment variable, as it is.

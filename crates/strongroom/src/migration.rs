@@ -196,7 +196,9 @@ impl Migrations {
     }
 
     /// Compares the database with the program and, if told so, brings it up to date.
-    pub(crate) async fn ensure(&self, engine: &Engine, migrate: bool) -> Result<()> {
+    ///
+    /// Without `create` a server's database that has none of the migrations gets none: it may be the wrong one.
+    pub(crate) async fn ensure(&self, engine: &Engine, migrate: bool, create: bool) -> Result<()> {
         let recorded = recorded(engine).await?;
         let missing = self.missing(&recorded, engine.dialect())?;
         if missing == 0 {
@@ -208,6 +210,11 @@ impl Migrations {
                  migrate it with the program that manages it",
                 self.list.len()
             )));
+        }
+        if recorded.is_empty() && !create && engine.dialect() == Dialect::Postgres {
+            return Err(Error::migration(
+                "the database does not hold this program's tables, and they are not to be created here (Config::create)",
+            ));
         }
         if recorded.is_empty() && is_foreign(engine).await? {
             return Err(Error::migration(

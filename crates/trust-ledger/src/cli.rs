@@ -108,6 +108,12 @@ impl Global {
             _ => None,
         }
     }
+
+    /// The first option that speaks of the key.
+    pub(crate) fn key_option(&self) -> Option<&'static str> {
+        let options = ["--key-env", "--key-file", "--key-sops", "--key-command", "--key-aws-secret", "--no-key"];
+        options.into_iter().find(|option| self.value(option).is_some())
+    }
 }
 
 /// What to do.

@@ -9,7 +9,7 @@ use std::fs;
 use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 
-use strongroom::{Config, Database, Report};
+use strongroom::{Config, Database, Dialect, Report};
 use trust_ledger_registry::{MIGRATIONS, Registry};
 
 use crate::actor::actor;
@@ -49,13 +49,37 @@ pub(crate) struct Ledger {
 /// No ledger, no key, key and ledger do not belong together, no right to the file: each with what to do about it.
 pub(crate) async fn open(global: &Global, output: &Output, create: Create) -> Result<Ledger> {
     let settings = Settings::read(global)?;
-    let is_new = prepare(&settings, create)?;
-    let database = connect(&settings, is_new.is_some()).await?;
-    if let Some(new_key) = &is_new {
-        announce(&settings, *new_key, output);
-    }
+    let (database, is_new) = match settings.config.dialect() {
+        Dialect::Sqlite => {
+            let is_new = prepare(&settings, create)?;
+            let database = connect(&settings, is_new.is_some()).await?;
+            if let Some(new_key) = &is_new {
+                announce(&settings, *new_key, output);
+            }
+            (database, is_new.is_some())
+        }
+        Dialect::Postgres => {
+            let is_new = !is_on_server(&settings).await?;
+            if is_new && create != Create::Any {
+                return Err(no_ledger(&settings.config));
+            }
+            let database = connect(&settings, is_new).await?;
+            if is_new {
+                output.note(&format!("created the ledger in {}", for_terminal(&settings.config.to_string())));
+            }
+            (database, is_new)
+        }
+    };
     let registry = Registry::open(database).acting_as(&actor(global));
-    Ok(Ledger { registry, is_new: is_new.is_some() })
+    Ok(Ledger { registry, is_new })
+}
+
+/// Whether the server's database has a ledger's tables, complete or not.
+async fn is_on_server(settings: &Settings) -> Result<bool> {
+    let database = settings.config.clone().connect().await?;
+    let has_tables = database.table_exists("strongroom_migration").await?;
+    database.close().await?;
+    Ok(has_tables)
 }
 
 /// Tries out the ledger of the settings, step by step; never creates one.
@@ -78,6 +102,9 @@ pub(crate) async fn check(settings: &Settings) -> Result<Report> {
 /// As [`open`], and that it is missing.
 pub(crate) async fn open_existing(settings: &Settings) -> Result<Database> {
     prepare(settings, Create::Never)?;
+    if settings.config.dialect() == Dialect::Postgres && !is_on_server(settings).await? {
+        return Err(no_ledger(&settings.config));
+    }
     connect(settings, false).await
 }
 
@@ -116,7 +143,10 @@ enum Found {
 /// Settles before SQLite sees anything what can be known: refuses a file that does not fit the settings, and makes
 /// folders and key for a new ledger. Answers `None` for one that exists, else whether its key is new.
 fn prepare(settings: &Settings, create: Create) -> Result<Option<NewKey>> {
-    let Some(path) = settings.path() else { return Ok(None) };
+    let Some(path) = settings.path() else {
+        let is_new = settings.config.dialect() == Dialect::Sqlite;
+        return Ok(is_new.then_some(NewKey::No));
+    };
     match (look(path)?, &settings.key) {
         (Found::Nothing, _) => {}
         (Found::Plain, Key::Default(_)) => {
@@ -136,17 +166,14 @@ fn prepare(settings: &Settings, create: Create) -> Result<Option<NewKey>> {
         _ => return Ok(None),
     }
     match create {
-        Create::Never => Err(no_ledger(path)),
-        Create::Unnamed if settings.is_named => Err(no_ledger(path)),
+        Create::Never => Err(no_ledger(&settings.config)),
+        Create::Unnamed if settings.is_named => Err(no_ledger(&settings.config)),
         _ => prepare_new(path, settings).map(Some),
     }
 }
 
-fn no_ledger(path: &Path) -> Failure {
-    Failure::failed(format!(
-        "there is no ledger at {}; `trust-ledger init` with the same options creates it",
-        path.display()
-    ))
+fn no_ledger(config: &Config) -> Failure {
+    Failure::failed(format!("there is no ledger at {config}; `trust-ledger init` with the same options creates it"))
 }
 
 /// Whether a new ledger got a new key.

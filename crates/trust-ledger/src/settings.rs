@@ -20,7 +20,7 @@ use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 
 use directories::ProjectDirs;
-use strongroom::{Config, KeySource};
+use strongroom::{Config, Dialect, KeySource};
 use trust_ledger_registry::CACHE_KIB;
 
 use crate::cli::Global;
@@ -131,6 +131,10 @@ fn resolve(
         None => return Err(no_home("--db")),
     };
     let config = read.over(defaults.cache_kib(CACHE_KIB)).map_err(wrong)?;
+    if let (Dialect::Postgres, Some(option)) = (config.dialect(), global.key_option()) {
+        let reason = format!("{option}: a ledger on a server has no key; --credentials says how to log in");
+        return Err(Failure::usage(reason));
+    }
     let key = match (config.path(), config.key_source(), default_key) {
         (None, ..) => Key::None,
         (_, Some(source), _) => Key::Named(source.clone()),

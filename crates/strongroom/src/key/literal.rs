@@ -5,7 +5,8 @@ use std::fmt;
 use crate::error::Result;
 use crate::secret::{BoxFuture, Secret, SecretProvider};
 
-pub(super) struct Literal(pub(super) Secret);
+/// The secret, and what it is called in messages.
+pub(crate) struct Literal(pub(crate) Secret, pub(crate) &'static str);
 
 impl SecretProvider for Literal {
     fn secret(&self) -> BoxFuture<'_, Result<Secret>> {
@@ -16,6 +17,6 @@ impl SecretProvider for Literal {
 
 impl fmt::Display for Literal {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("key given by the program")
+        f.write_str(self.1)
     }
 }

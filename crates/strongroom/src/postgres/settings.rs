@@ -13,7 +13,7 @@ use super::tls::TlsSettings;
 use super::url;
 use crate::credential::{CredentialProvider, Password};
 use crate::error::{Error, Result};
-use crate::key::KeySource;
+use crate::key::Literal;
 use crate::pool::clamp;
 
 /// The port of a server that nobody named another for.
@@ -128,7 +128,7 @@ impl Settings {
                  leave it out and name its source: an environment variable, a file, a secret store"
             );
             let user = settings.user.clone().map_or_else(system_user, Ok)?;
-            settings.credentials = Some(Arc::new(Password::new(user, KeySource::literal(password.expose()))));
+            settings.credentials = Some(Arc::new(Password::new(user, Literal(password, "password in the URL").into())));
         }
         Ok(settings)
     }

@@ -41,8 +41,9 @@ pub(crate) async fn run(global: &Global, output: &Output) -> Result<Exit> {
             key_file,
             encrypted: !matches!(settings.key, Key::None),
         })?;
-    } else if let (false, Some(path)) = (ledger.is_new, path) {
-        output.text(&format!("the ledger {} exists already and is as it was\n", for_terminal(&path)))?;
+    } else if !ledger.is_new {
+        let shown = settings.config.to_string();
+        output.text(&format!("the ledger {} exists already and is as it was\n", for_terminal(&shown)))?;
     }
     Ok(Exit::Done)
 }

@@ -80,6 +80,7 @@ struct Outcome {
 }
 
 pub(crate) async fn rekey(settings: &Settings, output: &Output, arguments: &RekeyArguments) -> Result<Exit> {
+    in_a_file(settings)?;
     if matches!(settings.key, Key::None) {
         return Err(Failure::usage("this ledger has no key yet; `trust-ledger db encrypt` gives it one"));
     }
@@ -125,6 +126,7 @@ pub(crate) async fn encrypt(
     output: &Output,
     arguments: &EncryptArguments,
 ) -> Result<Exit> {
+    in_a_file(settings)?;
     if !matches!(settings.key, Key::None) {
         return Err(Failure::usage("say --no-key: only a plain ledger can be encrypted; see `trust-ledger db rekey`"));
     }
@@ -145,6 +147,14 @@ pub(crate) async fn encrypt(
     drop(progress);
     database.close().await?;
     tell(output, "the ledger is encrypted; leave --no-key out from now on", &new_key.outcome())
+}
+
+/// Refuses a ledger that is not a file, and has no key for that.
+fn in_a_file(settings: &Settings) -> Result<()> {
+    match settings.path() {
+        Some(_) => Ok(()),
+        None => Err(Failure::usage(format!("{} is no file; only a ledger in a file has a key", settings.config))),
+    }
 }
 
 /// Where the new key comes from.

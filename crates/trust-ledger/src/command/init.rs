@@ -2,6 +2,7 @@
 
 use clap::Args;
 use serde::Serialize;
+use strongroom::Dialect;
 
 use crate::cli::Global;
 use crate::failure::{Exit, Result};
@@ -32,12 +33,12 @@ pub(crate) async fn run(global: &Global, output: &Output) -> Result<Exit> {
     let settings = Settings::read(global)?;
     let ledger = ledger::open(global, output, Create::Any).await?;
     ledger.registry.database().close().await?;
-    let path = settings.path().map(|path| path.display().to_string());
+    let is_kept = settings.path().is_some() || settings.config.dialect() == Dialect::Postgres;
     if output.is_json() {
         let key_file = settings.key.path().map(|path| path.display().to_string());
         output.object(&Outcome {
             created: ledger.is_new,
-            ledger: path,
+            ledger: is_kept.then(|| settings.config.to_string()),
             key_file,
             encrypted: !matches!(settings.key, Key::None),
         })?;

@@ -211,7 +211,10 @@ impl<'a> Reader<'a> {
                 let code = if (0xd800..0xdc00).contains(&high) && self.text[self.at..end].starts_with("\\u") {
                     self.at += 2;
                     let low = self.four_digits(end)?;
-                    0x10000 + ((high - 0xd800) << 10) + low.wrapping_sub(0xdc00).min(0x11_0000)
+                    if !(0xdc00..0xe000).contains(&low) {
+                        return Err(self.expected("the second half of a character before this"));
+                    }
+                    0x10000 + ((high - 0xd800) << 10) + (low - 0xdc00)
                 } else {
                     high
                 };
@@ -349,6 +352,19 @@ mod tests {
         });
         outcome.unwrap();
         assert!(read.get() > 10, "hardly an object was among the texts");
+    }
+
+    /// As serde_json: only a second half makes a character with a first one.
+    #[test]
+    fn an_escape_that_is_half_a_character_is_refused() {
+        assert_eq!(Object::parse(br#"{"a":"\ud83d\ude00"}"#).unwrap().text("a"), Some("😀"));
+        for half in
+            [r"\ud800", r"\ud800x", r"\udc00", r"\ud800\ud800", r"\ud800\u0041", r"\ud800\ue000", r"\udbff\uffff"]
+        {
+            let json = format!("{{\"a\":\"{half}\"}}");
+            assert!(serde_json::from_str::<serde_json::Value>(&json).is_err(), "{half}");
+            assert!(Object::parse(json.as_bytes()).is_err(), "{half}");
+        }
     }
 
     #[test]

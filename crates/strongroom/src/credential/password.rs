@@ -47,6 +47,10 @@ impl CredentialProvider for Password {
                 ));
             };
             let password = self.source.secret().await?;
+            // As with the key of a file: a variable or file that is there and empty has not been filled.
+            if password.expose().is_empty() {
+                return Err(Error::credential(self, "holds nothing, expected a password"));
+            }
             let mut last = self.last.lock().unwrap_or_else(PoisonError::into_inner);
             if last.password.as_ref() != Some(&password) {
                 last.generation += 1;

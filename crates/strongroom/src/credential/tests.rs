@@ -143,6 +143,13 @@ async fn a_password_without_a_user_takes_the_one_that_the_settings_name() {
     assert!(!format!("{own:?} {own}").contains("secret"));
 }
 
+#[tokio::test]
+async fn a_source_that_holds_nothing_gives_no_password() {
+    let password = Password::new("app", KeySource::literal(""));
+    let refused = password.credential(&login()).await.unwrap_err().to_string();
+    assert!(refused.ends_with(": holds nothing, expected a password"), "{refused}");
+}
+
 struct Changing(Mutex<&'static str>);
 
 impl crate::secret::SecretProvider for Changing {

@@ -22,7 +22,11 @@ pub(super) struct Command {
 
 impl Command {
     pub(super) fn new(line: String) -> Self {
-        let program = shlex::Shlex::new(&line).next().unwrap_or_default();
+        let first = shlex::Shlex::new(&line).next().unwrap_or_default();
+        let program = match variable(&first) {
+            Some(name) => format!("{name}=…"),
+            None => first,
+        };
         Command { line, program }
     }
 }
@@ -67,6 +71,9 @@ pub(crate) async fn run(
     let [program, arguments @ ..] = words.as_slice() else {
         return Err(failed("is empty; expected a program and its arguments".to_owned()));
     };
+    if variable(program).is_some() {
+        return Err(failed("begins with a variable, which only a shell sets; write sh -c '…'".to_owned()));
+    }
     let mut child = tokio::process::Command::new(program)
         .args(arguments)
         .envs(environment.iter().copied())
@@ -95,6 +102,13 @@ pub(crate) async fn run(
         return Err(failed(format!("failed ({status}); what it said is on standard error")));
     }
     Ok(output)
+}
+
+/// The variable that a word would set for a shell: `NAME=…`, of which what stands behind the `=` may be a secret.
+fn variable(word: &str) -> Option<&str> {
+    let (name, _) = word.split_once('=')?;
+    let is_name = !name.is_empty() && name.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'_');
+    is_name.then_some(name)
 }
 
 #[cfg(all(test, unix))]
@@ -130,6 +144,10 @@ mod tests {
             "command printf: printed 2 lines; expected one, which is the secret"
         );
         assert_eq!(refused("true").await, "command true: printed nothing; expected the secret");
+        assert_eq!(
+            refused("TOKEN=canary pass show db").await,
+            "command TOKEN=…: begins with a variable, which only a shell sets; write sh -c '…'"
+        );
         assert_eq!(refused("  ").await, "command : is empty; expected a program and its arguments");
         assert_eq!(refused("echo 'canary").await, "command echo: has a quote that is not closed");
         assert!(refused("/nowhere/pass show").await.starts_with("command /nowhere/pass: cannot be started ("));

@@ -8,6 +8,12 @@ use super::document::{MAX_DEPTH, Map, Node, unique};
 /// The most items of a list in the metadata.
 const MAX_ITEMS: usize = 1000;
 
+/// The most items of all lists in the metadata together: a short line can ask for many, in lists within lists.
+const MAX_ALL_ITEMS: usize = 10_000;
+
+/// The most variables `sops_…`: each is looked up among all before it.
+const MAX_FLATTENED: usize = 5_000;
+
 /// The variables, and the section `sops` if there is one.
 pub(super) fn read(text: &str) -> Result<(Map, Option<Map>), String> {
     let mut variables = Map::new();
@@ -28,11 +34,15 @@ pub(super) fn read(text: &str) -> Result<(Map, Option<Map>), String> {
     unique(&variables)
         .and_then(|()| unique(&flattened))
         .map_err(|reason| format!("cannot be read as dotenv: {reason}"))?;
+    if flattened.len() > MAX_FLATTENED {
+        return Err(format!("has metadata that cannot be read: more than {MAX_FLATTENED} variables sops_…"));
+    }
     let mut metadata = Map::new();
+    let mut room = MAX_ALL_ITEMS;
     for (key, value) in flattened {
         let unusable = || format!("has metadata that cannot be read: sops_{}", key.escape_debug());
         let steps = steps(&key).ok_or_else(unusable)?;
-        insert(&mut metadata, &steps, value).ok_or_else(unusable)?;
+        insert(&mut metadata, &steps, value, &mut room).ok_or_else(unusable)?;
     }
     Ok((variables, (!metadata.is_empty()).then_some(metadata)))
 }
@@ -68,33 +78,34 @@ fn steps(key: &str) -> Option<Vec<Step<'_>>> {
     Some(steps)
 }
 
-/// Puts a value where its steps lead; None when another value is in the way.
-fn insert(map: &mut Map, steps: &[Step<'_>], value: Node) -> Option<()> {
+/// Puts a value where its steps lead; None when another value is in the way, or lists have no `room` for more items.
+fn insert(map: &mut Map, steps: &[Step<'_>], value: Node, room: &mut usize) -> Option<()> {
     let [Step::Key(key), rest @ ..] = steps else { return None };
     let at = map.iter().position(|(name, _)| name == key).unwrap_or_else(|| {
         map.push(((*key).to_owned(), Node::Null));
         map.len() - 1
     });
-    place(&mut map[at].1, rest, value)
+    place(&mut map[at].1, rest, value, room)
 }
 
-fn place(node: &mut Node, steps: &[Step<'_>], value: Node) -> Option<()> {
+fn place(node: &mut Node, steps: &[Step<'_>], value: Node, room: &mut usize) -> Option<()> {
     match (steps, &mut *node) {
         ([], Node::Null) => *node = value,
-        ([Step::Key(_), ..], Node::Map(map)) => return insert(map, steps, value),
+        ([Step::Key(_), ..], Node::Map(map)) => return insert(map, steps, value, room),
         ([Step::Key(_), ..], Node::Null) => {
             *node = Node::Map(Map::new());
-            return place(node, steps, value);
+            return place(node, steps, value, room);
         }
         ([Step::Item(item), rest @ ..], Node::List(list)) => {
             while list.len() <= *item {
+                *room = room.checked_sub(1)?;
                 list.push(Node::Null);
             }
-            return place(&mut list[*item], rest, value);
+            return place(&mut list[*item], rest, value, room);
         }
         ([Step::Item(_), ..], Node::Null) => {
             *node = Node::List(Vec::new());
-            return place(node, steps, value);
+            return place(node, steps, value, room);
         }
         _ => return None,
     }
@@ -133,5 +144,17 @@ mod tests {
             let reason = read(text).unwrap_err();
             assert!(reason.contains(expected) && !reason.contains("canary"), "{text}: {reason}");
         }
+    }
+
+    /// 4 MiB of such lines would take minutes, or gigabytes.
+    #[test]
+    fn metadata_that_would_grow_far_beyond_the_file_is_refused() {
+        let lists: String = (0..50).map(|line| format!("sops_a{line}{}=\n", "__list_999".repeat(20))).collect();
+        assert_eq!(
+            read(&lists).unwrap_err(),
+            format!("has metadata that cannot be read: sops_a0{}", "__list_999".repeat(20))
+        );
+        let many: String = (0..=MAX_FLATTENED).map(|line| format!("sops_{line}=\n")).collect();
+        assert_eq!(read(&many).unwrap_err(), "has metadata that cannot be read: more than 5000 variables sops_…");
     }
 }

@@ -102,9 +102,9 @@ pub(crate) async fn rekey(settings: &Settings, output: &Output, arguments: &Reke
             }
             let rekeyed = database.rekey(KeySource::file(&new), shown_by(output.progress_of_pages("rekey"))).await;
             if let Err(error) = rekeyed {
-                // The ledger is as it was, and nothing has the new key.
-                std::fs::remove_file(&new)?;
-                return Err(error.into());
+                // The old key must be tried on the file as it is now.
+                let _ = database.close().await;
+                return Err(cut_short(settings, path, &new, error).await);
             }
             swap(path, &new, &old)?;
             Outcome { old_key_file: Some(old.display().to_string()), ..NewKey::File(path.to_owned()).outcome() }
@@ -218,6 +218,28 @@ impl NewKey {
     }
 }
 
+/// Why the key was not changed. It may have been all the same: the new file was in its place, and the folder could not be
+/// synced, or the file not be opened again. So the new key's file goes only when the old key still opens the ledger.
+async fn cut_short(settings: &Settings, path: &Path, new: &Path, error: strongroom::Error) -> Failure {
+    match ledger::connect(settings, false).await {
+        Ok(database) => {
+            let _ = database.close().await;
+            match std::fs::remove_file(new) {
+                Ok(()) => error.into(),
+                Err(kept) => {
+                    Failure::failed(format!("{error}; {} could not be deleted", new.display())).caused_by(kept)
+                }
+            }
+        }
+        Err(_) => Failure::failed(format!(
+            "{error}; the ledger may have its new key, so {0} is kept: when `trust-ledger check --key-file {0}` succeeds, \
+             put it in the place of {1}, else delete it",
+            new.display(),
+            path.display()
+        )),
+    }
+}
+
 /// Puts the new key's file in the place of the old one, which gets another name. There is a key file at `path` at every
 /// moment, the old or the new.
 fn swap(path: &Path, new: &Path, old: &Path) -> Result<()> {
@@ -257,4 +279,39 @@ fn tell(output: &Output, done: &str, outcome: &Outcome) -> Result<Exit> {
     output.text(&text)?;
     output.note("Without the key the ledger is lost. To keep a copy: trust-ledger key export FILE");
     Ok(Exit::Done)
+}
+
+#[cfg(test)]
+mod tests {
+    use strongroom::{Config, Error};
+
+    use super::*;
+
+    /// A change of the key that fails is not always one that has not happened.
+    #[tokio::test]
+    async fn a_new_key_is_deleted_only_while_the_old_one_opens_the_ledger() {
+        let folder = tempfile::tempdir().unwrap();
+        let [file, path, new] = ["a.db", "a.key", "a.key.new"].map(|name| folder.path().join(name));
+        for key in [&path, &new] {
+            assert!(ledger::write_key(key, &ledger::random_key().unwrap()).unwrap());
+        }
+        let (old_source, new_source) = (KeySource::file(&path), KeySource::file(&new));
+        let config = Config::sqlite(&file).key(old_source.clone());
+        let settings = Settings { config: config.clone(), is_named: true, key: Key::Named(old_source) };
+        let failed = || cut_short(&settings, &path, &new, Error::credential("disk", "it failed"));
+
+        let database = config.connect().await.unwrap();
+        database.rekey(new_source, |_| ()).await.unwrap();
+        database.close().await.unwrap();
+        let failure = failed().await.to_string();
+        assert!(new.exists(), "the ledger's only key was deleted");
+        assert!(failure.starts_with("disk: it failed; ") && failure.contains("a.key.new is kept"), "{failure}");
+
+        let database = Config::sqlite(&file).key(KeySource::file(&new)).connect().await.unwrap();
+        database.rekey(KeySource::file(&path), |_| ()).await.unwrap();
+        database.close().await.unwrap();
+        let failure = failed().await.to_string();
+        assert!(!new.exists());
+        assert_eq!(failure, "disk: it failed");
+    }
 }

@@ -4,7 +4,6 @@
 mod faults;
 mod identity;
 mod kms;
-mod rotation;
 mod secret;
 mod token;
 

@@ -11,6 +11,8 @@ mod group_commit;
 mod migrations;
 mod postgres;
 mod queries;
+#[cfg(feature = "aws")]
+mod rotation;
 mod sessions;
 mod settings;
 mod sops;

@@ -1,13 +1,14 @@
 //! Memory that held a secret is zeroed before it is given back.
 //!
-//! The allocator of this program looks into every block that is freed (or moved, which frees it) for the secret.
+//! The allocator of this program looks into every block that is freed (or moved, which frees it) for the secret, for the
+//! value of the SOPS files, and for the age identity that decrypts them.
 
 use std::alloc::{GlobalAlloc, Layout, System};
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use strongroom::{Cached, Config, CredentialProvider, KeySource, Login, Password, params};
 
-use crate::{HALVES, secret, secret_in_place, sources};
+use crate::{HALVES, secret, secret_in_place, sops, sources};
 
 struct Watching;
 
@@ -22,7 +23,9 @@ fn look(block: *const u8, len: usize) {
     let holds = |window: &&[u8]| window.iter().eq(secret());
     let first = HALVES[0][0];
     let found = block.windows(len).filter(|window| window[0] == first).filter(holds).count();
-    FOUND.fetch_add(found, Ordering::Relaxed);
+    let others = [sops::VALUE.as_bytes(), sops::identity().as_bytes(), sops::raw_identity()];
+    let holds = |other: &[u8]| block.windows(other.len()).filter(|window| *window == other).count();
+    FOUND.fetch_add(found + others.into_iter().map(holds).sum::<usize>(), Ordering::Relaxed);
 }
 
 // SAFETY: every block is the system allocator's, asked for and given back with the layout that was asked for.
@@ -52,10 +55,14 @@ pub(crate) async fn is_zeroed() {
     found();
     drop(secret());
     assert_eq!(found(), 1, "this test finds what is not zeroed");
+    drop(sops::raw_identity().to_vec());
+    drop([sops::identity(), sops::VALUE].concat());
+    assert_eq!(found(), 3, "this test finds what is not zeroed");
 
     for (name, source) in sources() {
         let secret = source.secret().await.unwrap();
-        assert_eq!(secret.expose(), secret_in_place(), "{name}");
+        let expected = if name.starts_with("SOPS") { sops::VALUE.as_bytes() } else { secret_in_place() };
+        assert_eq!(secret.expose(), expected, "{name}");
         drop(secret.clone());
         drop(secret);
         assert_eq!(found(), 0, "{name}: the secret");
@@ -71,6 +78,11 @@ pub(crate) async fn is_zeroed() {
         assert_eq!(found(), 0, "{name}: as a password");
     }
     let folder = tempfile::tempdir().unwrap();
+    for source in sops::broken_sources(folder.path()) {
+        let error = source.secret().await.unwrap_err();
+        drop(source);
+        assert_eq!(found(), 0, "{error}");
+    }
     for (name, source) in sources() {
         let path = folder.path().join(format!("{name}.db"));
         let db = Config::sqlite(&path).key(source.clone()).connect().await.unwrap();

@@ -9,25 +9,31 @@ use strongroom::{
     params,
 };
 
-use crate::{VARIABLE, secret, secret_in_place, sources, write_private};
+use crate::{VARIABLE, secret, secret_in_place, server, sops, sources, write_private};
 
-/// A line of the text that holds the secret, as it is or in a usual encoding.
+/// A line of the text that holds one of the secrets, as it is or in a usual encoding, or the signature of a token.
 pub(crate) fn first_line_that_shows_a_secret(text: &str) -> Option<&str> {
-    let secret = secret();
-    let plain = String::from_utf8_lossy(&secret).into_owned();
-    let hex: String = secret.iter().map(|byte| format!("{byte:02x}")).collect();
-    let bytes = format!("{secret:?}").replace(['[', ']'], "");
-    // Whatever stands before it: the encoding of its inside is the same at one of three offsets.
-    let base64: Vec<String> =
-        (0..3).map(|offset| openssl::base64::encode_block(&secret[offset..])[..24].to_owned()).collect();
+    let secrets = [&secret()[..], sops::VALUE.as_bytes(), &sops::identity().as_bytes()[16..], sops::raw_identity()];
+    let mut traces: Vec<String> = secrets.into_iter().flat_map(traces).collect();
+    traces.extend(["x-amz-signature=".to_owned(), "x-amz-security-token=".to_owned()]);
+    // base64 is looked for as it is; no line has it by chance in other letters.
+    let traces: Vec<String> = traces.into_iter().map(|trace| trace.to_lowercase()).collect();
     let shows = |line: &&str| {
-        let lower = line.to_lowercase();
-        line.contains(&plain[4..20])
-            || lower.contains(&hex[8..40])
-            || line.contains(&bytes[12..40])
-            || base64.iter().any(|base64| line.contains(base64.as_str()))
+        let line = line.to_lowercase();
+        traces.iter().any(|trace| line.contains(trace))
     };
     text.lines().find(shows)
+}
+
+/// Parts of a secret that would be seen, whatever stands before it.
+fn traces(secret: &[u8]) -> Vec<String> {
+    let hex: String = secret.iter().map(|byte| format!("{byte:02x}")).collect();
+    let bytes = format!("{secret:?}").replace(['[', ']'], "");
+    let mut traces = vec![hex[8..30].to_owned(), bytes[12..40].to_owned()];
+    traces.extend(std::str::from_utf8(secret).map(|text| text[4..16].to_owned()));
+    // The encoding of its inside is the same at one of three offsets.
+    traces.extend((0..3).map(|offset| openssl::base64::encode_block(&secret[offset..])[..16].to_owned()));
+    traces
 }
 
 /// Prints all that this crate would ever show of a process that has secrets.
@@ -52,12 +58,15 @@ pub(crate) async fn is_kept() {
         show_debug(&source.secret().await.unwrap());
         show_panic(move || panic!("{source} {source:?}")).await;
     }
-    for source in broken_sources(folder.path()) {
+    for source in broken_sources(folder.path()).into_iter().chain(sops::broken_sources(folder.path())) {
         show(&source);
         show_failure(Config::sqlite(folder.path().join("never.db")).key(source).connect().await);
     }
     providers().await;
     settings(folder.path());
+    server::is_silent().await;
+    #[cfg(feature = "aws")]
+    crate::aws::is_silent().await;
 }
 
 /// Sources that have the secret, and something about it is wrong.
@@ -156,6 +165,14 @@ fn settings(folder: &std::path::Path) {
         format!("postgres://app:{secret}@host/db?unknown=1"),
         format!("postgres://app:{secret}%zz@host/db"),
         format!("postgres://app:{secret}@[host/db"),
+        format!("postgres://app:{secret}@host/db?sslmode=some"),
+        format!("postgres://app@host/db?password={secret}%"),
+        format!("postgres://app@host/db?pasword={secret}"),
+        format!("postgres://app:{secret}:5432/db"),
+        format!("postgresql://{secret}:app@host:0/db"),
+        format!("host=db user=app password={secret} pasword=x"),
+        format!("host=db user=app password='{secret}"),
+        format!("host=db user=app password '{secret}'"),
         format!("mysql://app:{secret}@host/db"),
         format!("sqlite:a.db?key={secret}"),
     ] {
@@ -170,18 +187,18 @@ fn reversed() -> Vec<u8> {
     secret().into_iter().rev().collect()
 }
 
-fn show(shown: &(impl Debug + Display)) {
+pub(crate) fn show(shown: &(impl Debug + Display)) {
     println!("{shown}");
     show_debug(shown);
 }
 
-fn show_debug(shown: &impl Debug) {
+pub(crate) fn show_debug(shown: &impl Debug) {
     println!("{shown:?}\n{shown:#?}");
 }
 
 /// Prints the error with all its causes; there must be one.
 #[track_caller]
-fn show_failure<T>(outcome: Result<T>) {
+pub(crate) fn show_failure<T>(outcome: Result<T>) {
     let Err(error) = outcome else { panic!("it succeeded") };
     show(&error);
     let mut cause = error.source();

@@ -313,15 +313,6 @@ CREATE FUNCTION expiry_day(not_after timestamptz) RETURNS integer
 LANGUAGE sql IMMUTABLE PARALLEL SAFE
 RETURN (not_after AT TIME ZONE 'UTC')::date - DATE '1970-01-01';
 
--- step: claim something
-CREATE FUNCTION claim_subjects(VARIADIC subjects bytea[]) RETURNS void
-LANGUAGE sql
-AS $$
-    -- In one order, so that two never wait for each other.
-    INSERT INTO claim (subject, at) SELECT DISTINCT s, now() FROM unnest(subjects) AS s ORDER BY s
-    ON CONFLICT (subject) DO UPDATE SET at = excluded.at
-$$;
-
 -- step: follow new certificates
 CREATE FUNCTION certificates_inserted() RETURNS trigger
 LANGUAGE plpgsql
@@ -330,12 +321,30 @@ LANGUAGE plpgsql
 SET enable_seqscan = off SET enable_hashjoin = off SET enable_mergejoin = off
 AS $$
 BEGIN
-    PERFORM claim_subjects(VARIADIC array_agg(uuid_send(n.issuer) || n.serial) || array_agg(n.public_key_hash))
-    FROM inserted AS n;
-
+    -- Subjects in one order, so that two never wait for each other.
+    WITH claimed AS (
+        INSERT INTO claim (subject, at)
+        SELECT uuid_send(n.issuer) || n.serial AS subject, now() FROM inserted AS n
+        UNION SELECT n.public_key_hash, now() FROM inserted AS n ORDER BY subject
+        ON CONFLICT (subject) DO UPDATE SET at = excluded.at)
     INSERT INTO certificate_count (part, issuer, category, revoked, expiry_day, n)
     SELECT gen_random_uuid(), n.issuer, n.category, n.revoked, expiry_day(n.not_after), count(*)
     FROM inserted AS n GROUP BY n.issuer, n.category, n.revoked, expiry_day(n.not_after);
+
+    -- Nearly always, that is all.
+    PERFORM FROM inserted AS n
+    WHERE EXISTS (SELECT FROM certificate AS o
+                  WHERE o.serial = n.serial AND o.issuer = n.issuer AND o.is_precertificate = n.is_precertificate
+                    AND o.id <> n.id)
+       OR EXISTS (SELECT FROM certificate AS o
+                  WHERE o.public_key_hash = n.public_key_hash AND o.key_reused IN (0, 1) AND o.key_holder < n.key_holder)
+       OR EXISTS (SELECT FROM certificate AS o
+                  WHERE o.public_key_hash = n.public_key_hash AND o.key_reused IN (0, 1) AND o.key_holder > n.key_holder)
+       OR EXISTS (SELECT FROM revocation AS r WHERE r.issuer = n.issuer AND r.serial = n.serial)
+    LIMIT 1;
+    IF NOT FOUND THEN
+        RETURN NULL;
+    END IF;
 
     -- Those that share a serial are marked, the ones that were there before too.
     UPDATE certificate AS c SET duplicate_serial = 1
@@ -361,11 +370,9 @@ BEGIN
     UPDATE certificate AS c SET revoked = CASE r.reason WHEN 6 THEN 1 ELSE 2 END
     FROM inserted AS n JOIN revocation AS r ON r.issuer = n.issuer AND r.serial = n.serial
     WHERE c.id = n.id;
-    IF FOUND THEN
-        UPDATE revocation AS r SET not_after = n.not_after
-        FROM (SELECT issuer, serial, max(not_after) AS not_after FROM inserted GROUP BY issuer, serial) AS n
-        WHERE r.issuer = n.issuer AND r.serial = n.serial AND (r.not_after IS NULL OR r.not_after < n.not_after);
-    END IF;
+    UPDATE revocation AS r SET not_after = n.not_after
+    FROM (SELECT issuer, serial, max(not_after) AS not_after FROM inserted GROUP BY issuer, serial) AS n
+    WHERE r.issuer = n.issuer AND r.serial = n.serial AND (r.not_after IS NULL OR r.not_after < n.not_after);
     RETURN NULL;
 END
 $$;
@@ -380,7 +387,8 @@ CREATE FUNCTION certificate_deleted() RETURNS trigger
 LANGUAGE plpgsql
 AS $$
 BEGIN
-    PERFORM claim_subjects(uuid_send(OLD.issuer) || OLD.serial, OLD.public_key_hash);
+    INSERT INTO claim (subject, at) VALUES (uuid_send(OLD.issuer) || OLD.serial, now()), (OLD.public_key_hash, now())
+    ON CONFLICT (subject) DO UPDATE SET at = excluded.at;
 
     INSERT INTO certificate_count (part, issuer, category, revoked, expiry_day, n)
     VALUES (gen_random_uuid(), OLD.issuer, OLD.category, OLD.revoked, expiry_day(OLD.not_after), -1);
@@ -433,7 +441,9 @@ CREATE FUNCTION certificate_moved() RETURNS trigger
 LANGUAGE plpgsql
 AS $$
 BEGIN
-    PERFORM claim_subjects(uuid_send(OLD.issuer) || OLD.serial, uuid_send(NEW.issuer) || NEW.serial);
+    INSERT INTO claim (subject, at)
+    VALUES (uuid_send(OLD.issuer) || OLD.serial, now()), (uuid_send(NEW.issuer) || NEW.serial, now())
+    ON CONFLICT (subject) DO UPDATE SET at = excluded.at;
 
     UPDATE certificate AS c SET duplicate_serial = shared.by_several
     FROM (VALUES (OLD.issuer), (NEW.issuer)) AS of (issuer)
@@ -461,7 +471,8 @@ DECLARE
     said revocation := CASE TG_OP WHEN 'DELETE' THEN OLD ELSE NEW END;
     state smallint := CASE WHEN TG_OP = 'DELETE' THEN 0 WHEN said.reason = 6 THEN 1 ELSE 2 END;
 BEGIN
-    PERFORM claim_subjects(uuid_send(said.issuer) || said.serial);
+    INSERT INTO claim (subject, at) VALUES (uuid_send(said.issuer) || said.serial, now())
+    ON CONFLICT (subject) DO UPDATE SET at = excluded.at;
     UPDATE certificate SET revoked = state WHERE serial = said.serial AND issuer = said.issuer AND revoked <> state;
     RETURN NULL;
 END

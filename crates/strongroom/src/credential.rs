@@ -7,6 +7,9 @@ mod cached;
 mod log_in;
 mod password;
 
+#[cfg(test)]
+mod tests;
+
 use std::fmt;
 use std::sync::Arc;
 use std::time::SystemTime;

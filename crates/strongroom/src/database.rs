@@ -31,7 +31,7 @@ use crate::value::Params;
 const CLOSE_DEADLINE: Duration = Duration::from_secs(30);
 
 /// Times that [`Database::transaction`] runs the work again when another transaction was in its way.
-const TRANSACTION_RETRIES: u32 = 5;
+pub(crate) const TRANSACTION_RETRIES: u32 = 5;
 
 /// A database. Cheap to clone; all clones share the connections, which close when the last is dropped.
 ///
@@ -73,7 +73,8 @@ impl Database {
         Database { shared: Arc::new(Shared { config, engine: OnceCell::new(), closed: AtomicBool::new(false) }) }
     }
 
-    /// Opens the database that a URL names, with default settings: `sqlite:PATH` or `sqlite::memory:`.
+    /// Opens the database that a URL names, with default settings: `sqlite:PATH`, `sqlite::memory:` or
+    /// `postgres://USER@HOST/DATABASE`.
     ///
     /// # Errors
     ///
@@ -117,7 +118,8 @@ impl Database {
         async move { self.engine().await?.copy_in(table, columns, rows, location).await }
     }
 
-    /// Opens a read-write unit of work. It waits for its turn at the writer, in order of arrival.
+    /// Opens a read-write unit of work. It waits for its turn at the writer, in order of arrival; on PostgreSQL for a
+    /// connection, and several write at once.
     ///
     /// # Errors
     ///
@@ -232,7 +234,7 @@ impl Database {
     /// # Errors
     ///
     /// [`Connection`](Error::Connection) when the file exists already or cannot be written; [`Query`](Error::Query) when
-    /// reading fails or the disk is full. Then there is no such file.
+    /// reading fails or the disk is full. Then there is no such file. [`Config`](Error::Config) on PostgreSQL.
     ///
     /// # Cancel safety
     ///
@@ -253,7 +255,7 @@ impl Database {
     ///
     /// # Errors
     ///
-    /// [`Config`](Error::Config) when the file is not encrypted; [`PoolExhausted`](Error::PoolExhausted) when a reader does
+    /// [`Config`](Error::Config) when the file is not encrypted, or on a server; [`PoolExhausted`](Error::PoolExhausted) when a reader does
     /// not come home; [`Query`](Error::Query) `Busy` when another process uses the file, `Full` when the disk is. The file
     /// is as it was then.
     ///
@@ -287,7 +289,7 @@ impl Database {
     }
 
     /// Builds the file anew, without the space that deleted rows have left. Needs up to twice the file's size on the disk
-    /// meanwhile, and writers wait.
+    /// meanwhile, and writers wait. On PostgreSQL `VACUUM`, which frees that space for new rows and holds nobody up.
     ///
     /// # Errors
     ///
@@ -302,7 +304,7 @@ impl Database {
         async move { self.engine().await?.vacuum(location).await }
     }
 
-    /// Lets SQLite gather what it needs to choose good plans, where it finds that worth while. To be called now and then,
+    /// Lets SQLite gather what it needs to choose good plans, where it finds that worth while; on PostgreSQL `ANALYZE`. To be called now and then,
     /// such as once a day, or before closing.
     ///
     /// <https://www.sqlite.org/pragma.html#pragma_optimize>
@@ -322,7 +324,7 @@ impl Database {
 
     /// Copies the write-ahead log into the file and empties it. The writer does that by itself from time to time; this is
     /// for who wants the file alone, or its log small, now. Answers `false` when a snapshot that somebody holds keeps a part
-    /// of the log.
+    /// of the log. A server does this by itself: there it does nothing.
     ///
     /// # Errors
     ///
@@ -360,7 +362,8 @@ impl Database {
         }
     }
 
-    /// Whether the file is encrypted: a key is configured. Before the first connection this tells the intention.
+    /// Whether the file is encrypted: a key is configured. Before the first connection this tells the intention. `false` on
+    /// PostgreSQL, whose files are the server's concern; how the way there is encrypted, [`check`](Self::check) tells.
     pub fn is_encrypted(&self) -> bool {
         self.shared.engine.get().map_or(self.shared.config.settings().key.is_some(), Engine::is_encrypted)
     }
@@ -474,7 +477,7 @@ impl Retries {
 }
 
 /// 5 ms doubled at each attempt, of which a random half is taken off.
-fn back_off(attempt: u32) -> Duration {
+pub(crate) fn back_off(attempt: u32) -> Duration {
     let most = Duration::from_millis(5) * 2_u32.pow(attempt);
     most - random::up_to(most / 2)
 }

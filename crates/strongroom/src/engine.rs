@@ -56,7 +56,7 @@ impl Engine {
     ) -> Result<Vec<Answer>> {
         match self {
             Engine::Sqlite(sqlite) => sqlite.unit(steps, want, location).await,
-            Engine::Postgres(postgres) => postgres.unit(steps, want, location).await,
+            Engine::Postgres(postgres) => Box::pin(postgres.unit(steps, want, location)).await,
         }
     }
 
@@ -69,7 +69,8 @@ impl Engine {
     ) -> Result<Vec<Row>> {
         match self {
             Engine::Sqlite(sqlite) => sqlite.fetch(step, at_most, location).await,
-            Engine::Postgres(postgres) => postgres.fetch(step, at_most, location).await,
+            // Boxed, so that the future of SQLite's quick read, which is moved several times, stays small.
+            Engine::Postgres(postgres) => Box::pin(postgres.fetch(step, at_most, location)).await,
         }
     }
 

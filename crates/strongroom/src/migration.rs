@@ -314,7 +314,15 @@ impl Migration {
                  VALUES ($1, $2, $3, $4, $5, $6, $7)
                  ON CONFLICT (version) DO UPDATE SET
                      steps_done = excluded.steps_done, finished_at = excluded.finished_at",
-                crate::params![self.version, self.name, self.checksum(dialect), steps as i64, done as i64, now, finished],
+                crate::params![
+                    self.version,
+                    self.name,
+                    self.checksum(dialect),
+                    steps as i64,
+                    done as i64,
+                    now,
+                    finished
+                ],
             )
             .await
             .map(drop)

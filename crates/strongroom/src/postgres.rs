@@ -28,6 +28,7 @@ use tokio::time::Instant;
 
 use crate::batch::{Answer, ParamSets, Step, Want};
 use crate::config;
+use crate::database::{TRANSACTION_RETRIES, back_off};
 use crate::engine::{qualified, quoted};
 use crate::error::Result;
 use crate::pool::Pool;
@@ -61,10 +62,7 @@ pub(crate) struct Postgres {
 impl Postgres {
     /// Opens the first connections.
     pub(crate) async fn open(server: &Settings, settings: &config::Settings) -> Result<Self> {
-        let connector = Connector {
-            dialer: Dialer::new(server)?,
-            server: server.shown().into(),
-        };
+        let connector = Connector { dialer: Dialer::new(server)?, server: server.shown().into() };
         let pool = Pool::new(connector, settings.pool.clone());
         pool.open_at_least(settings.pool.min_size.max(1)).await.map_err(refused)?;
         Ok(Postgres { pool, session_max_age: settings.session_max_age, counters: Arc::default() })
@@ -236,17 +234,10 @@ impl Postgres {
 }
 
 /// Opens one connection that belongs to one caller.
-#[track_caller]
-pub(crate) fn connect_one(
-    server: &Settings,
-    settings: &config::Settings,
-) -> impl Future<Output = Result<SessionLink>> + Send {
-    let location = Location::caller();
-    let settings = config::Settings { pool: settings.pool.clone().min_size(0).max_size(1), ..settings.clone() };
-    async move {
-        let postgres = Postgres::open(server, &settings).await?;
-        postgres.connection(location).await
-    }
+pub(crate) async fn connect_one(server: &Settings, settings: &config::Settings) -> Result<SessionLink> {
+    let pool = settings.pool.clone().min_size(0).max_size(1);
+    let postgres = Postgres::open(server, &config::Settings { pool, ..settings.clone() }).await?;
+    postgres.connection(Location::caller()).await
 }
 
 fn lease_watch(lease: &Lease) -> Arc<work::Watch> {
@@ -276,8 +267,22 @@ fn go_home<T>(lease: Lease, outcome: Result<T>) -> Result<T> {
 }
 
 impl connection::Connection {
-    /// Runs statements that take effect together.
+    /// Runs statements that take effect together. They are known as a whole, so a conflict with another transaction is no
+    /// concern of the caller's: they are done again.
     async fn run_unit(&mut self, steps: &[Step], want: Want, tenure: Tenure) -> Result<Vec<Answer>> {
+        let mut tries = 0;
+        loop {
+            match self.try_unit(steps, want, tenure).await {
+                Err(error) if error.is_retryable() && tries < TRANSACTION_RETRIES && !self.watch().is_stopping() => {
+                    tries += 1;
+                    tokio::time::sleep(back_off(tries)).await;
+                }
+                outcome => return outcome,
+            }
+        }
+    }
+
+    async fn try_unit(&mut self, steps: &[Step], want: Want, tenure: Tenure) -> Result<Vec<Answer>> {
         if let [step] = steps
             && matches!(step.params, ParamSets::One(_))
         {

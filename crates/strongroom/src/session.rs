@@ -12,6 +12,9 @@ use crate::statements::{reading_methods, writing_methods};
 
 /// A read-write unit of work: all of it takes effect at [`commit`](Self::commit), or none.
 ///
+/// On PostgreSQL it is a transaction in REPEATABLE READ, which sees the database as it was at its first statement; one that
+/// changes a row which another has changed since fails as [retryable](Error::is_retryable).
+///
 /// On SQLite it has the one writer to itself until it ends, so it should end soon: after
 /// [`session_max_age`](crate::Config::session_max_age) (60 s by default) it is rolled back and answers
 /// [`SessionExpired`](Error::SessionExpired). Code that holds a session and writes through the
@@ -39,7 +42,7 @@ impl Session {
     ///
     /// # Errors
     ///
-    /// [`CommitUnknown`](Error::CommitUnknown) when a disk error in the commit leaves its outcome open;
+    /// [`CommitUnknown`](Error::CommitUnknown) when a disk error, or a lost connection, in the commit leaves its outcome open;
     /// [`Query`](Error::Query) when the commit failed and nothing is stored: a deferred foreign key, a full disk, or
     /// (retryable) another unit that made the engine roll back the group.
     ///

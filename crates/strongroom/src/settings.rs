@@ -65,7 +65,7 @@ use crate::error::{Error, Result};
 ///
 /// | key below `db` | unit | default | range | what it does |
 /// |---|---|---|---|---|
-/// | `url` | `sqlite:PATH` or `sqlite::memory:` | none | | Which database. |
+/// | `url` | `sqlite:PATH`, `sqlite::memory:` or `postgres://…` | none | | Which database; the user of a server may stand in it, a password had better not. |
 /// | `create` | true or false | true | | Whether a missing file is created; else connecting fails. |
 /// | `session_max_age_s` | seconds | 60 | 1 to 3600 | A session, stream or statement that takes longer is rolled back. |
 /// | `cache_kib` | KiB | 16384 | 64 to 4194304 | Decrypted pages that each connection keeps in memory. |
@@ -73,7 +73,7 @@ use crate::error::{Error, Result};
 /// | `pool.min_size` | connections | 1 | 0 to 10 | Opened at once and kept, the writer included. |
 /// | `pool.max_size` | connections | 10 | 1 to 100 | More callers than this wait. |
 /// | `pool.acquire_timeout_s` | seconds | 30 | 1 to 300 | Whoever waits longer gets [`PoolExhausted`](Error::PoolExhausted). |
-/// | `pool.max_lifetime_s` | seconds, or false | false | 1 to 86400 | An older connection is replaced. |
+/// | `pool.max_lifetime_s` | seconds, or false | false; on PostgreSQL 1500 | 1 to 86400 | An older connection is replaced. |
 /// | `pool.idle_timeout_s` | seconds, or false | 600 | 1 to 86400 | One idle for longer is closed, down to `pool.min_size`. |
 /// | `pool.keepalive_s` | seconds, or false | false | 1 to 86400 | An idle connection is tested this often; a file needs none and gets none. |
 /// | `pool.test_after_idle_s` | seconds, or false | 1 | 0 to 86400 | One idle for longer is tested before it is lent; a file needs none and gets none. |
@@ -174,7 +174,10 @@ impl Settings {
             Some(place) => self.over(Config::at(place)),
             None => {
                 self.refuse_unknown()?;
-                Err(Error::config("db.url", "nothing names the database; expected sqlite:PATH or sqlite::memory:"))
+                Err(Error::config(
+                    "db.url",
+                    "nothing names the database; expected sqlite:PATH, sqlite::memory: or postgres://HOST/DATABASE",
+                ))
             }
         }
     }

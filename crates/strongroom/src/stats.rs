@@ -11,10 +11,10 @@ use crate::pool;
 pub struct Stats {
     /// Open physical connections, the writer included.
     pub connections: usize,
-    /// The reading connections. While one holds a snapshot, the log cannot be reset: see its
+    /// The reading connections; on PostgreSQL all. On SQLite, while one holds a snapshot, the log cannot be reset: see its
     /// [`oldest`](crate::pool::Stats::oldest) borrower.
     pub readers: pool::Stats,
-    /// Length of the write-ahead log, in bytes.
+    /// Length of SQLite's write-ahead log, in bytes.
     pub log_bytes: u64,
     /// Durable commits.
     pub commits: u64,

@@ -11,6 +11,7 @@ use crate::database::Retries;
 use crate::error::{Error, Result};
 use crate::key::KeySource;
 use crate::stats::Stats;
+use crate::value::Params;
 
 /// A database: a [`Database`](crate::Database) whose methods wait. Cheap to clone; all clones share the connections, which
 /// close when the last handle, of either kind, is dropped.
@@ -43,6 +44,19 @@ impl Database {
     #[track_caller]
     pub fn table_exists(&self, name: &str) -> Result<bool> {
         wait(self.inner.table_exists(name))
+    }
+
+    /// Loads rows into a table, all or none, and answers how many there were; see [`copy_in`](crate::Database::copy_in).
+    ///
+    /// # Errors
+    ///
+    /// As [`execute_many`](Self::execute_many). Nothing is stored then.
+    #[track_caller]
+    pub fn copy_in<R>(&self, table: &str, columns: &[&str], rows: R) -> Result<u64>
+    where
+        R: IntoIterator<Item = Params, IntoIter: Send + 'static>,
+    {
+        wait(self.inner.copy_in(table, columns, rows))
     }
 
     /// Opens a read-write unit of work. It waits for its turn at the writer, in order of arrival. Dropped without commit, the

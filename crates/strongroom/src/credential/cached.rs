@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 use std::fmt;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, SystemTime};
 
 use tokio::time::Instant;
@@ -37,8 +37,8 @@ struct Slot {
     kept: tokio::sync::Mutex<Kept>,
     /// How many times it has been asked.
     rounds: AtomicU64,
-    /// The generation that the server refused last.
-    refused: Mutex<Option<u64>>,
+    /// The generations that the server has refused and that may still be kept, or come.
+    refused: Mutex<Vec<u64>>,
 }
 
 #[derive(Default)]
@@ -78,11 +78,10 @@ impl<P: CredentialProvider> Cached<P> {
     async fn fetch(&self, slot: &Slot, login: &Login) -> Result<Credential> {
         let round = slot.rounds.load(Ordering::Acquire);
         let mut kept = slot.kept.lock().await;
-        let refused = *slot.refused.lock().unwrap_or_else(PoisonError::into_inner);
         let now = Instant::now();
         let somebody_asked = slot.rounds.load(Ordering::Acquire) != round;
         if let Some(answer) = &kept.answer
-            && (somebody_asked && kept.failure.is_none() || answer.is_fresh(now, refused))
+            && (somebody_asked && kept.failure.is_none() || answer.is_fresh(now, slot))
         {
             return Ok(answer.credential.clone());
         }
@@ -95,12 +94,14 @@ impl<P: CredentialProvider> Cached<P> {
         let now = Instant::now();
         match outcome {
             Ok(credential) => {
+                // No other one is kept; a refused one may come again, from a source that is late.
+                slot.refused().retain(|&refused| refused == credential.generation);
                 kept.answer = Some(Answer::new(credential.clone(), now, self.keep));
                 kept.failure = None;
                 Ok(credential)
             }
             Err(error) => match &mut kept.answer {
-                Some(answer) if error.is_passing() && answer.is_usable(now, refused) => {
+                Some(answer) if error.is_passing() && answer.is_usable(now, slot) => {
                     let error = &error as &(dyn std::error::Error + 'static);
                     tracing::warn!(error, "the credential's source does not answer; the last answer serves on");
                     answer.fresh_until = now + AFTER_FAILURE;
@@ -115,6 +116,12 @@ impl<P: CredentialProvider> Cached<P> {
     }
 }
 
+impl Slot {
+    fn refused(&self) -> MutexGuard<'_, Vec<u64>> {
+        self.refused.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
 impl Answer {
     fn new(credential: Credential, now: Instant, keep: Duration) -> Self {
         let left = |end: SystemTime| end.duration_since(SystemTime::now()).unwrap_or_default();
@@ -123,12 +130,12 @@ impl Answer {
         Answer { credential, fresh_until: ends.map_or(kept_until, |ends| ends.min(kept_until)), ends }
     }
 
-    fn is_fresh(&self, now: Instant, refused: Option<u64>) -> bool {
-        now < self.fresh_until && self.is_usable(now, refused)
+    fn is_fresh(&self, now: Instant, slot: &Slot) -> bool {
+        now < self.fresh_until && self.is_usable(now, slot)
     }
 
-    fn is_usable(&self, now: Instant, refused: Option<u64>) -> bool {
-        refused != Some(self.credential.generation) && self.ends.is_none_or(|ends| now < ends)
+    fn is_usable(&self, now: Instant, slot: &Slot) -> bool {
+        !slot.refused().contains(&self.credential.generation) && self.ends.is_none_or(|ends| now < ends)
     }
 }
 
@@ -140,7 +147,10 @@ impl<P: CredentialProvider> CredentialProvider for Cached<P> {
     fn refused(&self, generation: u64) {
         self.provider.refused(generation);
         for slot in self.slots.lock().unwrap_or_else(PoisonError::into_inner).values() {
-            *slot.refused.lock().unwrap_or_else(PoisonError::into_inner) = Some(generation);
+            let mut refused = slot.refused();
+            if !refused.contains(&generation) {
+                refused.push(generation);
+            }
         }
     }
 

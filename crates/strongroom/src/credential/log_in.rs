@@ -15,18 +15,21 @@ const FIRST_PAUSE: Duration = Duration::from_secs(1);
 /// The longest pause.
 const LONGEST_PAUSE: Duration = Duration::from_secs(60);
 
-/// First pause between two looks for a newer credential, doubled for each further one.
+/// First pause before another look for a newer credential, doubled for each further one.
 const FIRST_LOOK: Duration = Duration::from_millis(50);
+
+/// The longest pause between two looks.
+const LONGEST_LOOK: Duration = Duration::from_secs(2);
 
 /// Asks a provider for each log-in, and keeps a refused one from being repeated without end.
 ///
 /// A refusal drops that credential's generation; a newer one is tried at once. A provider with
-/// [patience](CredentialProvider::patience) is asked again for a while, when nothing newer has come or that was refused as
-/// well. Then the refusal is final: the *breaker* opens, and log-ins fail without asking the server, for a pause that grows
-/// with each further one.
+/// [patience](CredentialProvider::patience) is asked again for a while, with pauses, when nothing newer has come or
+/// that was refused as well. Then the refusal is final: the *breaker* opens, and log-ins fail without asking the
+/// server, for a pause that grows with each further one. When it is over one goes first, and the others do as it fares.
 ///
-/// From a refusal, and from the beginning, until the first success there is one log-in at a time, so that a wrong password
-/// is tried by one and not by the whole pool.
+/// From a refusal, and from the beginning, until the first success there is one log-in at a time, so that a wrong
+/// password is tried by one and not by the whole pool.
 pub(crate) struct LogIn {
     provider: Arc<dyn CredentialProvider>,
     breaker: Mutex<Breaker>,
@@ -47,8 +50,8 @@ struct Breaker {
 /// Why an attempt, or all of a log-in, failed.
 #[derive(Debug)]
 pub(crate) enum Refusal<E = Error> {
-    /// The server does not accept the credential. As the answer of [`LogIn::connect`]: or there is none, or the breaker is
-    /// open; another server of the same kind would not do better.
+    /// The server does not accept the credential. As the answer of [`LogIn::connect`]: or there is none, or the breaker
+    /// is open; another server of the same kind would not do better.
     Credential(Error),
     /// Anything else.
     Other(E),
@@ -72,8 +75,8 @@ impl LogIn {
     ///
     /// # Errors
     ///
-    /// The provider's; that of the last attempt; or, with the breaker open, one that says so, with the last refusal as its
-    /// cause.
+    /// The provider's; that of the last attempt; or, with the breaker open, one that says so, with the last refusal as
+    /// its cause.
     ///
     /// # Cancel safety
     ///
@@ -83,13 +86,16 @@ impl LogIn {
         F: Fn(Credential) -> Fut,
         Fut: Future<Output = Result<C, Refusal<E>>>,
     {
-        let proven = self.breaker().proven;
-        let _turn = match proven {
-            true => None,
-            false => Some(self.one_at_a_time.lock().await),
-        };
+        let mut turn = None;
+        if !self.is_proven() {
+            turn = Some(self.one_at_a_time.lock().await);
+            // Whoever had the turn before may have proven it: then nobody has to wait any longer.
+            if self.is_proven() {
+                turn = None;
+            }
+        }
         self.pass_breaker().map_err(Refusal::Credential)?;
-        match self.attempts(login, attempt).await {
+        let outcome = match self.attempts(login, attempt).await {
             Ok(connection) => {
                 *self.breaker() = Breaker { proven: true, ..Breaker::default() };
                 Ok(connection)
@@ -100,7 +106,9 @@ impl LogIn {
                 Err(Refusal::Credential(error))
             }
             Err(Failed::Other(error)) => Err(Refusal::Other(error)),
-        }
+        };
+        drop(turn);
+        outcome
     }
 
     async fn attempts<C, E, F, Fut>(&self, login: &Login, attempt: F) -> Result<C, Failed<E>>
@@ -109,9 +117,8 @@ impl LogIn {
         Fut: Future<Output = Result<C, Refusal<E>>>,
     {
         let mut credential = self.ask(login).await?;
-        // The look at once after the first refusal is never spared; those after it take as long as the provider is patient.
         let mut deadline = None;
-        let mut look = FIRST_LOOK;
+        let mut pause = FIRST_LOOK;
         loop {
             let generation = credential.generation;
             let refusal = match attempt(credential).await {
@@ -122,19 +129,23 @@ impl LogIn {
             self.provider.refused(generation);
             self.breaker().proven = false;
             tracing::debug!(provider = %self.provider, generation, "the server refused a credential");
-            let is_first = deadline.is_none();
-            let deadline = *deadline.get_or_insert_with(|| Instant::now() + self.provider.patience());
-            if !is_first && Instant::now() >= deadline {
-                return Err(Failed::Refused(refusal));
-            }
-            credential = self.ask(login).await?;
-            while credential.generation == generation {
-                if Instant::now() >= deadline {
-                    return Err(Failed::Refused(refusal));
+            loop {
+                match deadline {
+                    // The look at once after the first refusal is never spared.
+                    None => deadline = Some(Instant::now() + self.provider.patience()),
+                    Some(deadline) => {
+                        let left = deadline.saturating_duration_since(Instant::now());
+                        if left.is_zero() {
+                            return Err(Failed::Refused(refusal));
+                        }
+                        tokio::time::sleep(left.min(pause - random::up_to(pause / 2))).await;
+                        pause = LONGEST_LOOK.min(pause * 2);
+                    }
                 }
-                tokio::time::sleep(look - random::up_to(look / 2)).await;
-                look *= 2;
                 credential = self.ask(login).await?;
+                if credential.generation != generation {
+                    break;
+                }
             }
         }
     }
@@ -143,15 +154,12 @@ impl LogIn {
         self.provider.credential(login).await.map_err(Failed::Unknown)
     }
 
-    /// Refuses while the breaker is open. The first who comes afterwards is let through, and the others wait for how it ends.
+    /// Refuses while the breaker is open. Those who come afterwards take turns, as nothing is proven, until one
+    /// succeeds or opens it again.
     fn pass_breaker(&self) -> Result<()> {
-        let mut breaker = self.breaker();
-        let Some(open_until) = breaker.open_until else { return Ok(()) };
+        let breaker = self.breaker();
         let now = Instant::now();
-        if now >= open_until {
-            breaker.open_until = Some(now + breaker.pause());
-            return Ok(());
-        }
+        let Some(open_until) = breaker.open_until.filter(|open_until| now < *open_until) else { return Ok(()) };
         let refusals = breaker.refusals;
         let times = if refusals == 1 { "once".to_owned() } else { format!("{refusals} times in a row") };
         let left = (open_until - now).as_secs_f64();
@@ -163,6 +171,10 @@ impl LogIn {
         })
     }
 
+    fn is_proven(&self) -> bool {
+        self.breaker().proven
+    }
+
     fn breaker(&self) -> MutexGuard<'_, Breaker> {
         self.breaker.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -171,9 +183,13 @@ impl LogIn {
 impl Breaker {
     fn note(&mut self, error: Error) {
         self.proven = false;
-        self.refusals += 1;
-        self.last = Some(error);
-        self.open_until = Some(Instant::now() + self.pause());
+        let now = Instant::now();
+        // Several that were under way together are refused together: that is one refusal.
+        if self.open_until.is_none_or(|open_until| open_until <= now) {
+            self.refusals += 1;
+            self.last = Some(error);
+            self.open_until = Some(now + self.pause());
+        }
     }
 
     fn pause(&self) -> Duration {

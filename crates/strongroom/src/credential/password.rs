@@ -10,8 +10,8 @@ use crate::secret::{BoxFuture, Secret};
 
 /// A user and where its password comes from.
 ///
-/// The source is asked for each physical connection, so that a file or variable whose content changes is used at once. A
-/// source that is slow to ask (a command, a cloud's store) belongs into [`Cached`](super::Cached).
+/// The source is asked for each physical connection, so that a file or variable whose content changes is used at once.
+/// A source that is slow to ask (a command, a cloud's store) belongs into [`Cached`](super::Cached).
 pub struct Password {
     user: Option<String>,
     source: KeySource,

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use futures_util::future::join;
 use tokio_postgres::Client;
 
-use super::dial::{Dialed, Facts, Wire};
+use super::dial::{Closed, Dialed, Facts, Wire};
 use super::failure::{is_cancelled, is_stale_statement, translate};
 use super::sql::{self, Class};
 use super::statement::{Prepared, Statements};
@@ -23,7 +23,7 @@ const BEGIN_READ: &str = "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY";
 pub(crate) struct Connection {
     pub(super) client: Client,
     /// Dropped, it closes the connection: what is under way is not waited for.
-    _wire: Wire,
+    wire: Wire,
     pub(super) facts: Facts,
     begin_write: Arc<str>,
     begin_read: Arc<str>,
@@ -62,11 +62,12 @@ pub(crate) enum Tenure {
 
 impl Connection {
     pub(crate) fn new(dialed: Dialed, server: Arc<str>, keeps_statements: bool) -> Self {
-        let Dialed { client, wire, cancel, facts, at_begin, .. } = dialed;
+        let Dialed { client, wire, cancel, facts, at_begin, generation, user } = dialed;
+        tracing::debug!(%server, host = facts.host, port = facts.port, user, generation, "connected");
         let limits = at_begin.as_ref().map(|sql| format!("; {sql}")).unwrap_or_default();
         Connection {
             client,
-            _wire: wire,
+            wire,
             facts,
             begin_write: format!("{BEGIN_WRITE}{limits}").into(),
             begin_read: format!("{BEGIN_READ}{limits}").into(),
@@ -90,6 +91,14 @@ impl Connection {
         self.client.is_closed()
     }
 
+    /// Says why the connection is closed, if it is.
+    pub(crate) fn log_if_closed(&self) {
+        if let Some(Closed(reason)) = self.wire.closed() {
+            let reason = reason.map_or_else(|| "no reason was given".to_owned(), |error| error.to_string());
+            tracing::debug!(server = %self.server, reason, "an idle connection was closed by the server or on the way");
+        }
+    }
+
     /// Whether a transaction is open, or will be with the next statement.
     pub(crate) fn in_transaction(&self) -> bool {
         self.in_transaction || self.begin.is_some()
@@ -98,8 +107,8 @@ impl Connection {
     /// Whether nothing is under way or left behind.
     pub(crate) fn is_clean(&mut self) -> bool {
         self.begin = None;
-        let settled = self.watch.settle();
-        settled && !self.is_busy && !self.in_transaction && !self.is_stateful && !self.is_closed()
+        // Of one that is closed it is still asked what it was in the middle of.
+        !self.is_busy && !self.in_transaction && !self.is_stateful && !self.is_closed() && self.watch.settle()
     }
 
     /// Asks for a sign of life.
@@ -186,7 +195,9 @@ impl Connection {
         let (begun, statement) = join(begin_if_due(&self.client, begin), self.client.prepare(sql)).await;
         let statement = self.settle(begun.and(statement))?;
         let prepared = Arc::new(Prepared::new(statement, class));
-        self.statements.keep(sql, &prepared);
+        if self.keeps_statements {
+            self.statements.keep(sql, &prepared);
+        }
         Ok(prepared)
     }
 

@@ -37,6 +37,7 @@ impl Connect for Connector {
     }
 
     fn check_out(&self, connection: &mut Connection) -> bool {
+        connection.log_if_closed();
         !connection.is_closed()
     }
 

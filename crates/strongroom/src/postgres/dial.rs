@@ -1,7 +1,8 @@
 //! Opening physical connections to a server.
 //!
-//! Start from [`Dialer`]: it goes through the hosts, asks for a credential for each log-in, and answers a connection that
-//! is ready for work: encrypted as the settings want it, in UTC and UTF-8, and of the wanted kind (primary, standby).
+//! Start from [`Dialer`]: it goes through the hosts, asks for a credential for each log-in, and answers a connection
+//! that is ready for work: encrypted as the settings want it, in UTC and UTF-8, and of the wanted kind (primary,
+//! standby).
 
 mod attempt;
 mod cancel;
@@ -13,15 +14,15 @@ mod wire;
 mod tests;
 
 use std::sync::Arc;
-use std::sync::atomic::AtomicBool;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
 use tokio_postgres::Client;
 
 pub(crate) use self::cancel::Canceller;
 use self::failure::{Failure, Gathered};
-pub(crate) use self::wire::Wire;
-use super::settings::{DEFAULT_PORT, Host, Place, Settings, TargetSession};
-use super::tls::{Tls, TlsFacts};
+pub(crate) use self::wire::{Closed, Wire};
+use super::settings::{ChannelBinding, DEFAULT_PORT, Host, Place, Settings, TargetSession};
+use super::tls::{Tls, TlsFacts, TlsMode};
 use crate::credential::{Credential, LogIn, Login, Refusal};
 use crate::error::{Error, Result};
 use crate::random;
@@ -33,6 +34,8 @@ pub(crate) struct Dialer {
     log_in: Option<LogIn>,
     /// A pooler has refused the start-up parameter `options`: it is not sent again, and what it holds is set otherwise.
     without_options: AtomicBool,
+    /// Where in the list the last primary was found; `usize::MAX` before.
+    last_primary: AtomicUsize,
 }
 
 /// A connection that is ready for work.
@@ -81,18 +84,21 @@ impl Dialer {
     ///
     /// [`Config`](Error::Config) when the settings do not fit together.
     pub(crate) fn new(settings: &Settings) -> Result<Self> {
-        let plain = settings.tls.mode == Some(super::tls::TlsMode::Disable);
-        if plain && settings.channel_binding == super::settings::ChannelBinding::Require {
-            return Err(Error::config("channel_binding", "is required, which needs TLS, and sslmode is disable"));
-        }
-        if plain && (settings.tls.client.is_some()) {
-            return Err(Error::config("sslcert", "is given, which needs TLS, and sslmode is disable"));
+        let mut tls = settings.tls.clone();
+        let bound = settings.channel_binding == ChannelBinding::Require;
+        match tls.mode {
+            None if bound => tls.mode = Some(TlsMode::VerifyFull),
+            Some(TlsMode::Disable) if bound => {
+                return Err(Error::config("channel_binding", "is required, which needs TLS, and sslmode is disable"));
+            }
+            _ => {}
         }
         Ok(Dialer {
             settings: Arc::new(settings.clone()),
-            tls: Arc::new(Tls::new(settings.tls.clone())),
+            tls: Arc::new(Tls::new(tls)),
             log_in: settings.credentials.clone().map(LogIn::new),
             without_options: AtomicBool::new(false),
+            last_primary: AtomicUsize::new(usize::MAX),
         })
     }
 
@@ -105,8 +111,8 @@ impl Dialer {
     /// # Errors
     ///
     /// [`Connection`](Error::Connection), which says why of each host; it is [passing](Error::is_passing) when another
-    /// attempt may succeed with one of them. [`Credential`](Error::Credential) when there is none, or the breaker is open;
-    /// [`Config`](Error::Config) when a file of TLS's cannot be used.
+    /// attempt may succeed with one of them. [`Credential`](Error::Credential) when there is none, or the breaker is
+    /// open; [`Config`](Error::Config) when a file of TLS's cannot be used.
     ///
     /// # Cancel safety
     ///
@@ -118,9 +124,12 @@ impl Dialer {
             _ => std::slice::from_ref(&self.settings.target),
         };
         for &wanted in rounds {
-            for host in self.order() {
+            for (index, host) in self.order() {
                 match self.dial_host(host, wanted).await {
-                    Ok(dialed) => return Ok(dialed),
+                    Ok(dialed) => {
+                        self.last_primary.store(index, Ordering::Relaxed);
+                        return Ok(dialed);
+                    }
                     Err(Refusal::Credential(error)) => return Err(error),
                     Err(Refusal::Other(failure)) => gathered.push(failure)?,
                 }
@@ -129,14 +138,21 @@ impl Dialer {
         Err(gathered.error(self.settings.shown()))
     }
 
-    /// The hosts in the order in which they are tried. `None`: nobody named one.
-    fn order(&self) -> Vec<Option<&Host>> {
+    /// The hosts in the order in which they are tried, with their places in the list. `None`: nobody named one.
+    ///
+    /// There is one primary. It is looked for first where it was last, so that a host before it that is dead and does
+    /// not even refuse costs its time limit once and not at each connection.
+    fn order(&self) -> Vec<(usize, Option<&Host>)> {
         if self.settings.hosts.is_empty() {
-            return vec![None];
+            return vec![(0, None)];
         }
-        let mut hosts: Vec<_> = self.settings.hosts.iter().map(Some).collect();
+        let mut hosts: Vec<_> = self.settings.hosts.iter().map(Some).enumerate().collect();
         if self.settings.load_balance {
             random::shuffle(&mut hosts);
+        }
+        if let TargetSession::Primary | TargetSession::ReadWrite = self.settings.target {
+            let last = self.last_primary.load(Ordering::Relaxed);
+            hosts.sort_by_key(|(index, _)| *index != last);
         }
         hosts
     }
@@ -169,7 +185,8 @@ impl Dialer {
     }
 }
 
-/// Where this machine's server has its socket: the first folder that is there, of Debian's and PostgreSQL's own defaults.
+/// Where this machine's server has its socket: the first folder that is there, of Debian's and PostgreSQL's own
+/// defaults.
 fn local_socket() -> Place {
     let folders = ["/var/run/postgresql", "/run/postgresql", "/tmp"];
     let there = folders.into_iter().find(|folder| std::path::Path::new(folder).is_dir());

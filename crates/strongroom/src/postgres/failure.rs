@@ -4,7 +4,7 @@ use std::error::Error as _;
 use std::fmt;
 use std::sync::Arc;
 
-use tokio_postgres::error::{DbError, ErrorPosition};
+use tokio_postgres::error::{DbError, ErrorPosition, Severity};
 
 use crate::error::{Code, Error, QueryErrorKind};
 
@@ -100,7 +100,7 @@ fn is_lost(error: &tokio_postgres::Error) -> bool {
 
 fn of_server(refusal: &DbError, database: &str) -> Error {
     let sqlstate = refusal.code().code();
-    if ends_connection(sqlstate) {
+    if ends_connection(refusal) {
         return lost_for_reason(refusal, database);
     }
     let code = <[u8; 5]>::try_from(sqlstate.as_bytes()).ok().map(Code::SqlState);
@@ -112,9 +112,14 @@ fn of_server(refusal: &DbError, database: &str) -> Error {
     }
 }
 
-/// Whether a failure of this code ends the connection: the server, or a pooler before it, gives it up.
-fn ends_connection(sqlstate: &str) -> bool {
-    sqlstate.starts_with("08") || matches!(sqlstate, "57P01" | "57P02" | "57P03" | "57P05" | "25P03" | "25P04")
+/// Whether the server, or a pooler before it, gives the connection up with this: 57P01 for a shutdown, 08P01 for having been
+/// idle too long, and others. The same codes can be a statement's failure, which ends nothing.
+fn ends_connection(refusal: &DbError) -> bool {
+    match refusal.parsed_severity() {
+        Some(severity) => matches!(severity, Severity::Fatal | Severity::Panic),
+        // Not every pooler says it in the form that is not translated.
+        None => matches!(refusal.severity(), "FATAL" | "PANIC"),
+    }
 }
 
 fn lost_for_reason(refusal: &DbError, database: &str) -> Error {
@@ -138,6 +143,8 @@ fn kind_of(sqlstate: &str) -> QueryErrorKind {
         "53100" => Kind::Full,
         "57014" => Kind::Timeout,
         "25006" => Kind::ReadOnly,
+        // A script's statement with a placeholder, for which there is nothing.
+        "08P01" => Kind::Parameters,
         "58030" => Kind::Io,
         "XX001" | "XX002" => Kind::Corrupt,
         "P0001" => Kind::Constraint,

@@ -9,10 +9,10 @@ use tokio::time::{Instant, sleep_until};
 
 use super::connection::{Access, Connection, Tenure};
 use super::connector::Lease;
+use super::go_home;
 use super::run::Chunks;
 use super::sql::Class;
 use super::work::stop;
-use super::go_home;
 use crate::batch::{Step, Want};
 use crate::error::{Error, QueryErrorKind, Result};
 use crate::row::Row;

@@ -149,10 +149,13 @@ fn stop_if_told(watch: &Watch) -> Result<(), Stopped> {
 
 type Sent<'c> = Pin<Box<dyn Future<Output = Result<u64, tokio_postgres::Error>> + Send + 'c>>;
 
+type Answered<'c> = Pin<Box<MaybeDone<Sent<'c>>>>;
+
 /// Statements that are sent, in order, and not yet answered.
 #[derive(Default)]
 struct Pipeline<'c> {
-    sent: VecDeque<(Option<usize>, Pin<Box<MaybeDone<Sent<'c>>>>)>,
+    /// Each with the index of the step that its count belongs to.
+    sent: VecDeque<(Option<usize>, Answered<'c>)>,
     affected: Vec<(usize, u64)>,
 }
 

@@ -58,7 +58,8 @@ pub(crate) struct Host {
 /// Where a server listens.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Place {
-    /// A host by its name, which the certificate must bear, or by its address. With `address` the name is not looked up.
+    /// A host by its name, which the certificate must bear, or by its address. With `address` the name is not looked
+    /// up.
     Tcp { name: String, address: Option<IpAddr> },
     /// The folder of a unix socket.
     Unix(PathBuf),
@@ -94,7 +95,8 @@ pub(crate) enum TargetSession {
     PreferStandby,
 }
 
-/// Whether the log-in is tied to the TLS connection (RFC 5929, `tls-server-end-point`), so that nobody in between can use it.
+/// Whether the log-in is tied to the TLS connection (RFC 5929, `tls-server-end-point`), so that nobody in between can
+/// use it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum ChannelBinding {
     Disable,
@@ -143,13 +145,15 @@ impl Settings {
         self
     }
 
-    /// Longest time that what was sent may stay unacknowledged. Default 60 s, 1 s to a day; `None` leaves it to the system.
+    /// Longest time that what was sent may stay unacknowledged. Default 60 s, 1 s to a day; `None` leaves it to the
+    /// system.
     pub(crate) fn tcp_user_timeout(mut self, timeout: Option<Duration>) -> Self {
         self.tcp_user_timeout = timeout.map(|timeout| clamp("tcp_user_timeout", timeout, SECOND, 86_400 * SECOND));
         self
     }
 
-    /// How an idle connection is tested. Default after 60 s, every 10 s, 3 times; each at least 1; `None` switches it off.
+    /// How an idle connection is tested. Default after 60 s, every 10 s, 3 times; each at least 1; `None` switches it
+    /// off.
     pub(crate) fn keepalive(mut self, keepalive: Option<Keepalive>) -> Self {
         self.keepalive = keepalive.map(|Keepalive { idle, interval, count }| Keepalive {
             idle: clamp("keepalives_idle", idle, SECOND, 86_400 * SECOND),
@@ -171,16 +175,16 @@ impl Settings {
         self
     }
 
-    /// What the server shows as the client's name. Default the program's; cut off at 63 bytes, and what is not printable
-    /// ASCII becomes `?`, as the server has it.
+    /// What the server shows as the client's name. Default the program's; cut off at 63 bytes, and what is not
+    /// printable ASCII becomes `?`, as the server has it.
     pub(crate) fn application_name(mut self, name: &str) -> Self {
         let printable = |c: char| if c.is_ascii_graphic() || c == ' ' { c } else { '?' };
         self.application_name = name.chars().map(printable).take(MAX_NAME_LEN).collect();
         self
     }
 
-    /// Whether statements are prepared by name. A pooler in transaction mode that does not know them (pgbouncer before 1.21,
-    /// or with `max_prepared_statements = 0`) needs `false`.
+    /// Whether statements are prepared by name. A pooler in transaction mode that does not know them (pgbouncer before
+    /// 1.21, or with `max_prepared_statements = 0`) needs `false`.
     pub(crate) fn named_statements(&self) -> bool {
         self.named_statements
     }

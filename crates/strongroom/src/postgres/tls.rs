@@ -12,7 +12,7 @@ use openssl::ssl::SslConnector;
 use time::OffsetDateTime;
 
 use self::files::Stamp;
-pub(super) use self::handshake::{Failure, Handshake};
+pub(super) use self::handshake::{Failure, Handshake, refusal};
 use crate::error::{Error, Result};
 use crate::key::KeySource;
 use crate::secret::off_the_runtime;
@@ -20,9 +20,11 @@ use crate::secret::off_the_runtime;
 /// How a connection is encrypted.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct TlsSettings {
-    /// Default: none to this machine, over a unix socket or the loopback; [`VerifyFull`](TlsMode::VerifyFull) elsewhere.
+    /// Default: none to this machine, over a unix socket or the loopback, unless something else here asks for TLS;
+    /// [`VerifyFull`](TlsMode::VerifyFull) elsewhere.
     pub(super) mode: Option<TlsMode>,
-    pub(super) roots: Roots,
+    /// Default: [`System`](Roots::System).
+    pub(super) roots: Option<Roots>,
     pub(super) client: Option<ClientCertificate>,
     /// Not even TLS 1.2, which is the oldest otherwise.
     pub(super) only_1_3: bool,
@@ -40,10 +42,9 @@ pub(crate) enum TlsMode {
 }
 
 /// Which CAs are trusted.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Roots {
     /// Those of the system; `SSL_CERT_FILE` and `SSL_CERT_DIR` name others, as with OpenSSL.
-    #[default]
     System,
     /// Those in a file in PEM, and no others.
     File(PathBuf),
@@ -72,14 +73,25 @@ pub(crate) struct TlsFacts {
     pub(crate) not_after: OffsetDateTime,
 }
 
-/// Makes TLS connections. The files are read again when they have changed, so that a renewed certificate is used at once.
+/// Makes TLS connections. The files are read again when they have changed, so that a renewed certificate is used at
+/// once.
 pub(super) struct Tls {
     settings: TlsSettings,
     made: tokio::sync::Mutex<Option<(Stamp, SslConnector)>>,
 }
 
+impl TlsSettings {
+    /// Whether anything is said that only TLS gives a meaning.
+    fn ask_for_tls(&self) -> bool {
+        self.roots.is_some() || self.client.is_some() || self.only_1_3
+    }
+}
+
 impl Tls {
-    pub(super) fn new(settings: TlsSettings) -> Self {
+    pub(super) fn new(mut settings: TlsSettings) -> Self {
+        if settings.mode.is_none() && settings.ask_for_tls() {
+            settings.mode = Some(TlsMode::VerifyFull);
+        }
         Tls { settings, made: tokio::sync::Mutex::default() }
     }
 

@@ -2,9 +2,9 @@
 //!
 //! Both are taken apart into keys and values first; what each key means is in `parameters`.
 //!
-//! No error shows a piece of the text that might belong to a password: when the text is malformed, that can be any piece of
-//! which it is not certain what it is. So `@` is refused where it is not expected: whatever is before it may be the rest of a
-//! password that was not percent-encoded.
+//! No error shows a piece of the text that might belong to a password: when the text is malformed, that can be any
+//! piece of which it is not certain what it is. So `@` is refused where it is not expected: whatever is before it may
+//! be the rest of a password that was not percent-encoded.
 
 mod parameters;
 
@@ -28,7 +28,8 @@ pub(super) fn parse(text: &str) -> Result<(Settings, Option<Secret>)> {
 /// What follows the scheme: `[user[:password]@][host[:port]][,…][/database][?key=value[&…]]`.
 fn from_url(text: &str) -> Result<Parameters, String> {
     let mut parameters = Parameters::default();
-    // libpq: user and password are there if an @ comes before the first slash; the password may hold anything but these two.
+    // libpq: user and password are there if an @ comes before the first slash; the password may hold anything but these
+    // two.
     let (login, rest) = match text.find(['@', '/']) {
         Some(at) if text[at..].starts_with('@') => (Some(&text[..at]), &text[at + 1..]),
         _ => (None, text),

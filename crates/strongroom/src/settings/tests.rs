@@ -281,11 +281,11 @@ fn a_value_of_the_wrong_type_is_refused_with_its_place_and_without_its_content()
     for (path, value, reason) in [
         ("url", "7", "expected a text, found a whole number"),
         ("url", "''", "it is empty"),
-        ("url", "'canary'", "it has no scheme; expected sqlite:PATH or sqlite::memory:"),
+        ("url", "'canary'", "it has no scheme; expected sqlite:PATH, sqlite::memory: or postgres://HOST/DATABASE"),
         (
             "url",
             "'pg://me:canary@host/db'",
-            "scheme pg is not known to this version; expected sqlite:PATH or sqlite::memory:",
+            "scheme pg is not known; expected sqlite:PATH, sqlite::memory: or postgres://HOST/DATABASE",
         ),
         ("create", "'canary'", "expected true or false, found a text"),
         ("create", "1", "expected true or false, found a whole number"),
@@ -321,7 +321,7 @@ fn a_value_of_the_wrong_type_is_refused_with_its_place_and_without_its_content()
         assert_eq!(folder.refused("a.yaml", content), expected);
     }
     for (name, value, reason) in [
-        ("URL", "canary", "it has no scheme; expected sqlite:PATH or sqlite::memory:"),
+        ("URL", "canary", "it has no scheme; expected sqlite:PATH, sqlite::memory: or postgres://HOST/DATABASE"),
         ("CREATE", "yes canary", "expected true or false, found a text"),
         ("CREATE", "1", "expected true or false, found a whole number"),
         ("CACHE_KIB", "64 canary", "expected a whole number, found a text"),

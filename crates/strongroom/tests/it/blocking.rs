@@ -52,7 +52,8 @@ fn every_method_has_its_blocking_twin() {
     assert_eq!(asynchronous["RowStream"], BTreeSet::from(["next".to_owned()]));
     // A setting waits for nothing; what does has a twin beside it.
     let waiting: BTreeSet<_> = asynchronous["Config"].iter().filter(|name| name.starts_with("connect")).collect();
-    let settings = ["connect", "connect_attempts", "connect_delay", "connect_one"].map(str::to_owned);
+    let settings =
+        ["connect", "connect_attempts", "connect_delay", "connect_one", "connect_timeout"].map(str::to_owned);
     assert_eq!(waiting, settings.iter().collect());
     let twins = std::fs::read_to_string(sources().join("blocking.rs")).unwrap();
     for name in ["connect", "connect_one"] {

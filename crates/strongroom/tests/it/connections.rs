@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use strongroom::{Config, Database, Error, KeySource, QueryErrorKind, params};
 
-use crate::{Place, RAW_KEY, all, both, count, create_entry};
+use crate::{Place, RAW_KEY, both, count, create_entry};
 
 const INSERT: &str = "INSERT INTO entry (id, text) VALUES ($1, $2)";
 

@@ -32,6 +32,7 @@ fn every_example_runs_and_prints_what_it_says() {
         "encrypted_file",
         "first_query",
         "monitoring",
+        "postgres",
         "several_databases",
         "sessions_and_savepoints",
         "streaming",

@@ -8,6 +8,7 @@ mod examples;
 mod faults;
 mod group_commit;
 mod migrations;
+mod postgres;
 mod queries;
 mod sessions;
 mod settings;
@@ -91,6 +92,23 @@ impl Server {
 
     fn config(&self) -> Config {
         Config::from_url(&self.database.url()).unwrap()
+    }
+
+    /// None, and a word on why, where there is no PostgreSQL.
+    fn if_there() -> Option<Self> {
+        test_servers::needs::postgres().then(Self::new)
+    }
+
+    fn server(&self) -> &'static test_servers::Postgres {
+        test_servers::Postgres::shared()
+    }
+
+    fn name(&self) -> &str {
+        self.database.name()
+    }
+
+    fn url(&self) -> String {
+        self.database.url()
     }
 
     async fn open(&self) -> Database {

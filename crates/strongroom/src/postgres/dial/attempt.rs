@@ -12,7 +12,7 @@ use tokio_postgres::{Client, Config, Connection, NoTls, SimpleQueryMessage};
 
 use super::super::settings::{self, Place, TargetSession, system_user};
 use super::super::tls::{TlsFacts, TlsMode};
-use super::failure::{Attempt, Failure, Gathered};
+use super::failure::{Attempt, Failure, Gathered, takes_no_options};
 use super::socket::{Address, Socket};
 use super::wire::Wire;
 use super::{Canceller, Dialed, Dialer, Facts, Target};
@@ -282,8 +282,8 @@ impl Dialer {
         Some(text.trim_end().to_owned()).filter(|text| !text.is_empty())
     }
 
-    /// Finds out what a fresh connection is like, and brings it into the state that it must be in. A server since version
-    /// 14 has said all that when it let us in, and has heard all that we want; a pooler may not have.
+    /// Finds out what a fresh connection is like, and brings it into the state that it must be in. A server since
+    /// version 14 has said all that when it let us in, and has heard all that we want; a pooler may not have.
     async fn settle(&self, opened: &Opened) -> Result<Condition, tokio_postgres::Error> {
         let Reported { zone, standby, read_only, .. } = &opened.reported;
         let is_utc = matches!(zone.as_deref(), Some("UTC" | "Etc/UTC"));
@@ -353,9 +353,9 @@ impl Condition {
 /// parameter; RDS Proxy says 0A000.
 fn is_about_options(error: &tokio_postgres::Error) -> bool {
     let Some(refusal) = error.as_db_error() else { return false };
-    match refusal.code() {
-        &SqlState::FEATURE_NOT_SUPPORTED => true,
-        &SqlState::PROTOCOL_VIOLATION => refusal.message().contains("unsupported startup parameter"),
+    match *refusal.code() {
+        SqlState::FEATURE_NOT_SUPPORTED => true,
+        SqlState::PROTOCOL_VIOLATION => takes_no_options(refusal),
         _ => false,
     }
 }

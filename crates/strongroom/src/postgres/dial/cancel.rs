@@ -58,8 +58,8 @@ impl Canceller {
             }
         };
         sent.map_err(io::Error::other)?;
-        // The server closes the connection when it has passed the request on (PostgreSQL manual, 55.2.8). What comes before
-        // that, TLS's farewell, is of no interest; a reset is as good an end as any.
+        // The server closes the connection when it has passed the request on (PostgreSQL manual, 55.2.8). What comes
+        // before that, TLS's farewell, is of no interest; a reset is as good an end as any.
         let mut rest = [0; 256];
         while socket.read(&mut rest).await.is_ok_and(|length| length > 0) {}
         Ok(())

@@ -142,7 +142,11 @@ impl Attempt<'_> {
                 false,
             ),
             _ if source.is_some_and(|source| source.is::<io::Error>()) || error.is_closed() => {
-                ("the server closed the connection".to_owned(), true)
+                let cut = source.and_then(|source| source.downcast_ref::<io::Error>()?.get_ref()?.downcast_ref());
+                match cut.and_then(tls::refusal) {
+                    Some(reason) => (reason, false),
+                    None => ("the server closed the connection".to_owned(), true),
+                }
             }
             _ => ("logging in failed; its cause says of what".to_owned(), false),
         };
@@ -152,7 +156,8 @@ impl Attempt<'_> {
     /// What a server's refusal means, and whether it may pass.
     fn explain(&self, refusal: &DbError) -> (String, bool) {
         let (user, database) = (self.user, self.database);
-        let reason = match refusal.code() {
+        let code = meant(refusal);
+        let reason = match &code {
             &SqlState::INVALID_PASSWORD => match self.from {
                 Some(from) => format!("the server refused the password of {user}, which came from: {from}"),
                 None => format!("the server wants a password of {user}"),
@@ -165,7 +170,12 @@ impl Attempt<'_> {
                         code.code()
                     )
                 }
-                false => format!("the server does not let {user} log in ({})", code.code()),
+                false => match self.from {
+                    Some(from) => {
+                        format!("the server does not let {user} log in with what came from: {from} ({})", code.code())
+                    }
+                    None => format!("the server does not let {user} log in ({}); is there such a role?", code.code()),
+                },
             },
             &SqlState::INVALID_CATALOG_NAME => {
                 format!("the server has no database {database}; create it, or name another")
@@ -175,34 +185,61 @@ impl Attempt<'_> {
             }
             &SqlState::CANNOT_CONNECT_NOW => "the server is starting up, shutting down or recovering".to_owned(),
             &SqlState::ADMIN_SHUTDOWN | &SqlState::CRASH_SHUTDOWN => "the server is being shut down".to_owned(),
+            &SqlState::PROTOCOL_VIOLATION if takes_no_options(refusal) => {
+                return ("the pooler takes no start-up options; leave options out of the settings".to_owned(), false);
+            }
+            &SqlState::PROTOCOL_VIOLATION if refusal.message() == "SSL required" => {
+                return ("the pooler wants TLS; say sslmode=verify-full".to_owned(), false);
+            }
             // A pooler has no other code, and what it says is all there is.
             code => format!("the server refused the connection: {} ({})", one_line(refusal.message()), code.code()),
         };
-        (reason, is_passing(refusal.code()))
+        (reason, is_passing(&code))
     }
 }
 
 /// Whether another credential might do. What a pooler or a foreign server means by 28000 is not known: then it might.
 fn is_about_the_credential(refusal: &DbError) -> bool {
-    match refusal.code() {
-        &SqlState::INVALID_PASSWORD => true,
-        &SqlState::INVALID_AUTHORIZATION_SPECIFICATION => !is_about_the_address(refusal),
+    match meant(refusal) {
+        SqlState::INVALID_PASSWORD => true,
+        SqlState::INVALID_AUTHORIZATION_SPECIFICATION => !is_about_the_address(refusal),
         _ => false,
     }
 }
 
-/// Whether pg_hba.conf has no entry for the client, or one that rejects it. The server's text may be in any language; the
-/// name of its function is not, and this one comes before any password is looked at.
+/// The code that is meant. pgbouncer has 08P01 for everything, in older versions a wrong password as well; its texts
+/// are always in English.
+fn meant(refusal: &DbError) -> SqlState {
+    if refusal.code() == &SqlState::PROTOCOL_VIOLATION {
+        let text = refusal.message();
+        if text.contains("authentication failed") {
+            return SqlState::INVALID_PASSWORD;
+        }
+        if text.starts_with("no such database") || text.starts_with("database ") && text.ends_with("does not exist") {
+            return SqlState::INVALID_CATALOG_NAME;
+        }
+        if text.starts_with("no more connections allowed") {
+            return SqlState::TOO_MANY_CONNECTIONS;
+        }
+    }
+    refusal.code().clone()
+}
+
+/// Whether a pooler refuses the start-up parameter `options`, or what is in it.
+pub(super) fn takes_no_options(refusal: &DbError) -> bool {
+    refusal.message().contains("unsupported startup parameter")
+}
+
+/// Whether pg_hba.conf has no entry for the client, or one that rejects it. The server's text may be in any language;
+/// the name of its function is not, and this one comes before any password is looked at.
 fn is_about_the_address(refusal: &DbError) -> bool {
     refusal.routine() == Some("ClientAuthentication")
 }
 
 fn is_passing(code: &SqlState) -> bool {
-    match code.code() {
-        // A role's or database's own limit is as passing as the server's. 57: shut down, starting up. 08: a pooler whose
-        // server is away; it has this code for everything else as well.
-        code => matches!(code.get(..2), Some("53" | "57" | "08" | "58")),
-    }
+    // 53: too many connections, of the server, a role or a database. 57: shut down, starting up. 08: a pooler whose
+    // server is away. 58: the server's own disk.
+    matches!(code.code().get(..2), Some("53" | "57" | "08" | "58"))
 }
 
 fn one_line(text: &str) -> String {

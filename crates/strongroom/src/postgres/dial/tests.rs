@@ -3,6 +3,7 @@
 mod credentials;
 mod encryption;
 mod hosts;
+mod pooler;
 mod sessions;
 
 use std::error::Error as _;
@@ -31,8 +32,8 @@ async fn refusal(text: &str) -> (String, bool) {
     }
 }
 
-/// An error's line and whether it may pass. What must hold of every one is looked at here: it is one line, and its cause is
-/// not repeated in it.
+/// An error's line and whether it may pass. What must hold of every one is looked at here: it is one line, and its
+/// cause is not repeated in it.
 fn told(error: &Error) -> (String, bool) {
     let line = error.to_string();
     assert!(!line.contains('\n'), "{line}");

@@ -45,7 +45,8 @@ impl Wire {
         Wire { closed, _holder: holder }
     }
 
-    /// Why the connection has ended; `None` while it is open. A connection that broke is known as soon as the system knows.
+    /// Why the connection has ended; `None` while it is open. A connection that broke is known as soon as the system
+    /// knows.
     pub(crate) fn closed(&self) -> Option<Closed> {
         self.closed.borrow().clone()
     }
@@ -55,6 +56,7 @@ impl Wire {
     /// # Cancel safety
     ///
     /// May be dropped and called again.
+    #[cfg(test)]
     pub(crate) async fn wait(&self) -> Closed {
         let mut closed = self.closed.clone();
         match closed.wait_for(Option::is_some).await {

@@ -23,8 +23,8 @@ pub(super) type Stamp = Vec<Option<(SystemTime, u64)>>;
 pub(super) fn stamp(settings: &TlsSettings) -> Stamp {
     let client = settings.client.iter().flat_map(|client| [&client.certificate, &client.key]);
     let system = match &settings.roots {
-        Roots::File(path) => Some(path.clone()),
-        Roots::System => openssl_probe::probe().cert_file,
+        Some(Roots::File(path)) => Some(path.clone()),
+        Some(Roots::System) | None => openssl_probe::probe().cert_file,
     };
     let stamp = |path: &PathBuf| std::fs::metadata(path).and_then(|file| Ok((file.modified()?, file.len()))).ok();
     client.chain(system.as_ref()).map(stamp).collect()
@@ -39,8 +39,8 @@ pub(super) fn connector(settings: &TlsSettings, passphrase: Option<&Secret>) -> 
     // A store of its own replaces the builder's, which holds what OpenSSL takes for the system's.
     let mut store = X509StoreBuilder::new().map_err(failed)?;
     let roots = match &settings.roots {
-        Roots::File(path) => certificates(path, "sslrootcert")?,
-        Roots::System => system_roots()?,
+        Some(Roots::File(path)) => certificates(path, "sslrootcert")?,
+        Some(Roots::System) | None => system_roots()?,
     };
     for root in roots {
         store.add_cert(root).map_err(|error| unusable("sslrootcert", &error))?;
@@ -156,4 +156,24 @@ fn read(path: &Path, setting: &str) -> Result<Vec<u8>> {
         return Err(failed(format!("has {} bytes, which no file of certificates has", metadata.len())));
     }
     std::fs::read(path).map_err(|error| failed(format!("cannot be read ({})", error.kind())))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn roots(roots: Option<Roots>) -> usize {
+        let connector = connector(&TlsSettings { roots, ..TlsSettings::default() }, None).unwrap();
+        connector.context().cert_store().all_certificates().len()
+    }
+
+    #[test]
+    fn a_bundle_of_its_own_is_trusted_alone_and_the_systems_cas_otherwise() {
+        let ca = test_servers::Ca::new();
+        assert_eq!(roots(Some(Roots::File(ca.file().into()))), 1);
+        if openssl_probe::probe().cert_file.is_some() {
+            assert!(roots(None) > 20);
+            assert_eq!(roots(None), roots(Some(Roots::System)));
+        }
+    }
 }

@@ -76,12 +76,26 @@ impl Seen {
             return Failure { reason, passing: false, cause: Some(Arc::new(error)) };
         }
         let passing = error.ssl_error().is_none();
-        let reason = match passing {
-            true => "the connection was lost in the TLS handshake",
-            false => "the TLS handshake failed; its cause says of what",
+        let reason = match refusal(&error) {
+            Some(reason) => reason,
+            None if passing => "the connection was lost in the TLS handshake".to_owned(),
+            None => "the TLS handshake failed; its cause says of what".to_owned(),
         };
-        Failure { reason: reason.to_owned(), passing, cause: Some(Arc::new(error)) }
+        Failure { reason, passing, cause: Some(Arc::new(error)) }
     }
+}
+
+/// What a server's TLS alert means. With TLS 1.3 it comes after the handshake, when the first answer is waited for.
+pub(in super::super) fn refusal(error: &openssl::ssl::Error) -> Option<String> {
+    let mut reasons = error.ssl_error()?.errors().iter().filter_map(|error| error.reason());
+    let alert = reasons.find(|reason| reason.contains("alert"))?;
+    // Only the client's certificate can be meant (RFC 8446, section 6.2).
+    Some(match alert.contains("certificate") || alert.contains("unknown ca") {
+        true => format!(
+            "the server does not accept the client's certificate ({alert}); name sslcert and sslkey of a CA it trusts"
+        ),
+        false => format!("the server refused the TLS handshake ({alert})"),
+    })
 }
 
 impl fmt::Display for Failure {

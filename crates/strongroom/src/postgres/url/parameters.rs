@@ -131,8 +131,9 @@ impl Parameters {
             "sslmode" => settings.tls.mode = Some(ssl_mode(value)?),
             "sslrootcert" => {
                 settings.tls.roots = match value.as_str() {
-                    "" | "system" => Roots::System,
-                    path => Roots::File(path.into()),
+                    "" => None,
+                    "system" => Some(Roots::System),
+                    path => Some(Roots::File(path.into())),
                 };
             }
             "sslcert" => self.certificate = given(),

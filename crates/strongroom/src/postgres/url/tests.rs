@@ -150,7 +150,7 @@ fn every_parameter_takes_effect() {
     assert_eq!(all.options.as_deref(), Some("-c geqo=off"));
     assert_eq!(all.application_name, "?ber");
     assert_eq!(all.tls.mode, Some(TlsMode::VerifyCa));
-    assert_eq!(all.tls.roots, Roots::File("/ca.pem".into()));
+    assert_eq!(all.tls.roots, Some(Roots::File("/ca.pem".into())));
     let client = all.tls.client.unwrap();
     assert_eq!((client.certificate.as_path(), client.key.as_path()), (Path::new("/c.pem"), Path::new("/k.pem")));
     assert!(all.tls.only_1_3);
@@ -159,7 +159,7 @@ fn every_parameter_takes_effect() {
     assert_eq!(defaults.connect_timeout, Duration::from_secs(10));
     assert_eq!(defaults.tcp_user_timeout, Some(Duration::from_secs(60)));
     assert!(defaults.keepalive.is_some() && defaults.named_statements && !defaults.load_balance);
-    assert_eq!((defaults.tls.mode, defaults.tls.roots), (None, Roots::System));
+    assert_eq!((defaults.tls.mode, defaults.tls.roots), (None, None));
     assert!(defaults.application_name.starts_with("strongroom"), "{}", defaults.application_name);
 
     assert_eq!(settings("postgres://h?connect_timeout=0").connect_timeout, Duration::from_secs(300));
@@ -169,7 +169,7 @@ fn every_parameter_takes_effect() {
     assert_eq!(settings("postgres://h?ssl=true").tls.mode, Some(TlsMode::VerifyFull));
     assert_eq!(settings("postgres://h?sslmode=require").tls.mode, Some(TlsMode::VerifyFull));
     assert_eq!(settings("postgres://h?sslmode=disable").tls.mode, Some(TlsMode::Disable));
-    assert_eq!(settings("postgres://h?sslrootcert=system").tls.roots, Roots::System);
+    assert_eq!(settings("postgres://h?sslrootcert=system").tls.roots, Some(Roots::System));
     assert_eq!(settings("postgres://h?fallback_application_name=x").application_name, "x");
 }
 
@@ -309,5 +309,39 @@ fn psql_reads_the_same() {
             dialed.client.query_one(asked, &[]).await.unwrap().get::<_, String>(0)
         });
         assert_eq!(ours, String::from_utf8_lossy(&theirs.stdout).trim_end(), "{text}");
+    }
+}
+
+fn encoded(text: &str) -> String {
+    text.bytes().map(|byte| format!("%{byte:02x}")).collect()
+}
+
+/// As the manual has it: quoted, with a backslash before quotes and backslashes.
+fn quoted(text: &str) -> String {
+    format!("'{}'", text.replace('\\', "\\\\").replace('\'', "\\'"))
+}
+
+proptest::proptest! {
+    #[test]
+    fn any_user_password_and_database_comes_back(texts in proptest::array::uniform3("[^\0]{1,30}")) {
+        let [user, password, database] = &texts;
+        let expected = format!("h - | {user} | {password} | {database}");
+        let url = format!("postgres://{}:{}@h/{}", encoded(user), encoded(password), encoded(database));
+        proptest::prop_assert_eq!(seen(&url), expected.clone());
+        let text = format!("user={} password={} host=h dbname={}", quoted(user), quoted(password), quoted(database));
+        proptest::prop_assert_eq!(seen(&text), expected);
+    }
+
+    #[test]
+    fn no_text_makes_the_parser_panic_or_show_what_follows_a_colon(before in "\\PC{0,12}", after in "\\PC{0,12}") {
+        for text in [
+            format!("postgres://u:{before}Kanarien{after}@h/db"),
+            format!("postgres://{before}:Kanarien{after}"),
+            format!("host=h password={before}Kanarien{after}"),
+        ] {
+            if let Err(error) = parse(&text) {
+                proptest::prop_assert!(!format!("{error:?}").contains("Kanarien"), "{}: {:?}", text, error);
+            }
+        }
     }
 }

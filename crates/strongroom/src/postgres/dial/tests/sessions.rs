@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use test_servers::{Ca, Postgres, needs};
+use test_servers::{Ca, Fault, FaultProxy, Postgres, needs};
 
 use super::{ask, dial, logged, refusal};
 use crate::postgres::Settings;
@@ -81,7 +81,7 @@ async fn what_a_server_refuses_is_told_in_one_line_that_says_what_to_do() {
     assert!(line.contains("the connection was refused; is a server running, and on this port?"), "{line}");
     assert!(passing);
 
-    let (line, passing) = refusal("postgres://app@no-such-host.invalid/app").await;
+    let (line, passing) = refusal("postgres://app@no-such-host.invalid/app?connect_timeout=2").await;
     assert!(line.contains("its name cannot be resolved") || line.contains("its name was not resolved"), "{line}");
     assert!(passing);
 
@@ -189,4 +189,53 @@ async fn a_socket_has_its_options_set() {
     assert_eq!(socket.tcp_keepalive_interval().unwrap(), Duration::from_secs(9));
     assert_eq!(socket.tcp_keepalive_retries().unwrap(), 4);
     assert_eq!(socket.tcp_user_timeout().unwrap(), Some(Duration::from_secs(7)));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_connection_that_is_cut_anywhere_on_the_way_is_an_error_that_may_pass() {
+    if !needs::postgres() {
+        return;
+    }
+    let ca = Ca::new();
+    let server = Postgres::scram("app", "secret").tls(&ca.server()).start();
+    let proxy = tokio::task::block_in_place(|| FaultProxy::in_front_of(server.address()));
+    let url = format!(
+        "postgres://app:secret@db.test:{}/app?hostaddr=127.0.0.1&connect_timeout=1&sslrootcert={}",
+        proxy.address().port(),
+        ca.file().display()
+    );
+    dial(&url).await.unwrap();
+    let whole = proxy.bytes_to_client();
+    assert!(whole > 1000);
+    // The server's answers to the connecting client, cut after so many bytes. How long they are differs from time to
+    // time.
+    let mut cuts = 0;
+    for after in (0..whole).step_by(97) {
+        // The last one's farewell must not use the fault up.
+        while proxy.open() > 0 {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+        proxy.set(Fault::CutAfter(after));
+        match dial(&url).await {
+            Ok(_) => assert!(after > whole - 300, "cut after {after} of {whole} bytes, and connected"),
+            Err(error) => {
+                let (line, passing) = super::told(&error);
+                assert!(passing, "cut after {after} of {whole} bytes: {line}");
+                cuts += 1;
+            }
+        }
+    }
+    assert!(cuts > 10, "{cuts}");
+    for fault in [Fault::Reset, Fault::Refuse, Fault::Blackhole] {
+        proxy.set(fault);
+        let (line, passing) = refusal(&url).await;
+        assert!(passing, "{line}");
+    }
+    proxy.set(Fault::Pass);
+    let dialed = dial(&url).await.unwrap();
+    proxy.set(Fault::Reset);
+    // Cut while nothing is asked: known without asking.
+    let closed = tokio::time::timeout(Duration::from_secs(5), dialed.wire.wait()).await.unwrap();
+    assert!(closed.0.is_some());
+    assert!(dialed.cancel.cancel().await.unwrap_err().is_passing());
 }

@@ -308,64 +308,106 @@ CREATE TABLE certificate_count (
     PRIMARY KEY (part, issuer, category, revoked, expiry_day)
 );
 
+-- step: what the planner is to expect of an issuer
+INSERT INTO issuer (id, dn_key, name, recorded_at)
+SELECT md5('issuer ' || i)::uuid, sha256(('issuer ' || i)::bytea), 'issuer ' || i, now() FROM generate_series(0, 19) AS i;
+
+-- step: … of certificates
+INSERT INTO certificate (id, fingerprint, issuer, serial, subject, issuer_name, common_name, names,
+    not_before, not_after, category, key_algorithm, key_bits, signature_algorithm, is_ca, is_precertificate, weak,
+    public_key_hash, key_holder, names_key, source, owner, tags, registered_at, lapsed, der,
+    duplicate_serial, key_reused, revoked)
+SELECT md5('certificate ' || i)::uuid, sha256(('certificate ' || i)::bytea), md5('issuer ' || i % 20)::uuid,
+    decode(md5('serial ' || i), 'hex'), 'subject ' || i, 'issuer ' || i % 20, 'name ' || i, '[]',
+    now() - i * INTERVAL '10 hours', now() + (500 - i) * INTERVAL '10 hours', i % 5, 'algorithm', 256, 'algorithm', 0, 0, 0,
+    decode(md5('key ' || i), 'hex'), i, decode(md5('names ' || i), 'hex'), 'source ' || i % 10, 'owner ' || i % 10, '[]',
+    now(), i / 501, 'certificate', 0, 0, 2 * (1 - least(i % 100, 1))
+FROM generate_series(1, 1000) AS i;
+
+-- step: … of names
+INSERT INTO certificate_name (name, not_before, certificate) SELECT common_name, not_before, id FROM certificate;
+
+-- step: … of reversed names
+INSERT INTO certificate_name_reversed (name, certificate) SELECT common_name, id FROM certificate;
+
+-- step: … of tags
+INSERT INTO certificate_tag (tag, certificate) SELECT 'tag ' || key_holder % 10, id FROM certificate;
+
+-- step: … of revocations
+INSERT INTO revocation (issuer, serial, revoked_at, reason, checked, recorded_at, not_after)
+SELECT issuer, serial, now(), key_holder % 6, 1, now(), not_after FROM certificate;
+
+-- step: … of events
+INSERT INTO event (id, at, actor, action, object) SELECT id, now(), 'ledger', 'registered', id FROM certificate;
+
+-- step: let the planner look
+-- Without statistics, an index by issuer is as good to it as one by serial, and the plans that a service makes in its first
+-- minute would read all of an issuer's certificates for each. It keeps these until there are some of the ledger itself.
+ANALYZE issuer, certificate, certificate_name, certificate_name_reversed, certificate_tag, revocation, event;
+
+-- step: remove what it has looked at
+TRUNCATE issuer, certificate, certificate_name, certificate_name_reversed, certificate_tag, revocation, revocation_list,
+    forged_list, event;
+
 -- step: day of expiry
 CREATE FUNCTION expiry_day(not_after timestamptz) RETURNS integer
 LANGUAGE sql IMMUTABLE PARALLEL SAFE
 RETURN (not_after AT TIME ZONE 'UTC')::date - DATE '1970-01-01';
-
--- step: claim something
-CREATE FUNCTION claim_subjects(VARIADIC subjects bytea[]) RETURNS void
-LANGUAGE sql
-AS $$
-    -- In one order, so that two never wait for each other.
-    INSERT INTO claim (subject, at) SELECT DISTINCT s, now() FROM unnest(subjects) AS s ORDER BY s
-    ON CONFLICT (subject) DO UPDATE SET at = excluded.at
-$$;
 
 -- step: follow new certificates
 CREATE FUNCTION certificates_inserted() RETURNS trigger
 LANGUAGE plpgsql
 -- Rows are found by index whatever the tables' sizes were when these statements were planned: plans are kept while an
 -- empty ledger grows large.
-SET enable_seqscan = off SET enable_hashjoin = off SET enable_mergejoin = off
+SET enable_seqscan = off
 AS $$
+DECLARE
+    entry record;
 BEGIN
-    PERFORM claim_subjects(VARIADIC array_agg(uuid_send(n.issuer) || n.serial) || array_agg(n.public_key_hash))
-    FROM inserted AS n;
-
+    -- Subjects in one order, so that two never wait for each other.
+    WITH claimed AS (
+        INSERT INTO claim (subject, at)
+        SELECT uuid_send(i.issuer) || i.serial AS subject, now() FROM inserted AS i
+        UNION SELECT i.public_key_hash, now() FROM inserted AS i ORDER BY subject
+        ON CONFLICT (subject) DO UPDATE SET at = excluded.at)
     INSERT INTO certificate_count (part, issuer, category, revoked, expiry_day, n)
-    SELECT gen_random_uuid(), n.issuer, n.category, n.revoked, expiry_day(n.not_after), count(*)
-    FROM inserted AS n GROUP BY n.issuer, n.category, n.revoked, expiry_day(n.not_after);
+    SELECT gen_random_uuid(), i.issuer, i.category, i.revoked, expiry_day(i.not_after), count(*)
+    FROM inserted AS i GROUP BY i.issuer, i.category, i.revoked, expiry_day(i.not_after);
 
-    -- Those that share a serial are marked, the ones that were there before too.
-    UPDATE certificate AS c SET duplicate_serial = 1
-    FROM (SELECT DISTINCT n.serial, n.issuer, n.is_precertificate FROM inserted AS n
-          WHERE EXISTS (SELECT FROM certificate AS o
-                        WHERE o.serial = n.serial AND o.issuer = n.issuer
-                          AND o.is_precertificate = n.is_precertificate AND o.id <> n.id)) AS shared
-    WHERE c.serial = shared.serial AND c.issuer = shared.issuer AND c.is_precertificate = shared.is_precertificate
-      AND c.duplicate_serial = 0;
-
-    -- So are those whose key another holder has.
-    UPDATE certificate AS c SET key_reused = 1
-    FROM (SELECT DISTINCT n.public_key_hash FROM inserted AS n
-          WHERE EXISTS (SELECT FROM certificate AS o
-                        WHERE o.public_key_hash = n.public_key_hash AND o.key_reused IN (0, 1)
-                          AND o.key_holder < n.key_holder)
-             OR EXISTS (SELECT FROM certificate AS o
-                        WHERE o.public_key_hash = n.public_key_hash AND o.key_reused IN (0, 1)
-                          AND o.key_holder > n.key_holder)) AS reused
-    WHERE c.public_key_hash = reused.public_key_hash AND c.key_reused = 0;
-
-    -- A revocation that was known before marks its certificate, and learns how long that lives.
-    UPDATE certificate AS c SET revoked = CASE r.reason WHEN 6 THEN 1 ELSE 2 END
-    FROM inserted AS n JOIN revocation AS r ON r.issuer = n.issuer AND r.serial = n.serial
-    WHERE c.id = n.id;
-    IF FOUND THEN
-        UPDATE revocation AS r SET not_after = n.not_after
-        FROM (SELECT issuer, serial, max(not_after) AS not_after FROM inserted GROUP BY issuer, serial) AS n
-        WHERE r.issuer = n.issuer AND r.serial = n.serial AND (r.not_after IS NULL OR r.not_after < n.not_after);
-    END IF;
+    -- Few have anything to do with others.
+    FOR entry IN
+        SELECT * FROM (
+            SELECT i.id, i.issuer, i.serial, i.is_precertificate, i.public_key_hash, i.not_after,
+                (SELECT true FROM certificate AS o
+                 WHERE o.serial = i.serial AND o.issuer = i.issuer AND o.is_precertificate = i.is_precertificate
+                   AND o.id <> i.id LIMIT 1) AS shares_serial,
+                coalesce(
+                    (SELECT true FROM certificate AS o
+                     WHERE o.public_key_hash = i.public_key_hash AND o.key_reused IN (0, 1)
+                       AND o.key_holder < i.key_holder LIMIT 1),
+                    (SELECT true FROM certificate AS o
+                     WHERE o.public_key_hash = i.public_key_hash AND o.key_reused IN (0, 1)
+                       AND o.key_holder > i.key_holder LIMIT 1)) AS shares_key,
+                (SELECT r.reason FROM revocation AS r WHERE r.issuer = i.issuer AND r.serial = i.serial) AS reason
+            FROM inserted AS i) AS found
+        WHERE found.shares_serial OR found.shares_key OR found.reason IS NOT NULL
+    LOOP
+        -- Those that share a serial are all marked, and those that share a key with another holder.
+        IF entry.shares_serial THEN
+            UPDATE certificate SET duplicate_serial = 1
+            WHERE serial = entry.serial AND issuer = entry.issuer AND is_precertificate = entry.is_precertificate
+              AND duplicate_serial = 0;
+        END IF;
+        IF entry.shares_key THEN
+            UPDATE certificate SET key_reused = 1 WHERE public_key_hash = entry.public_key_hash AND key_reused = 0;
+        END IF;
+        -- A revocation that was known before marks its certificate, and learns how long that lives.
+        IF entry.reason IS NOT NULL THEN
+            UPDATE certificate SET revoked = CASE entry.reason WHEN 6 THEN 1 ELSE 2 END WHERE id = entry.id;
+            UPDATE revocation SET not_after = entry.not_after
+            WHERE issuer = entry.issuer AND serial = entry.serial AND (not_after IS NULL OR not_after < entry.not_after);
+        END IF;
+    END LOOP;
     RETURN NULL;
 END
 $$;
@@ -380,7 +422,8 @@ CREATE FUNCTION certificate_deleted() RETURNS trigger
 LANGUAGE plpgsql
 AS $$
 BEGIN
-    PERFORM claim_subjects(uuid_send(OLD.issuer) || OLD.serial, OLD.public_key_hash);
+    INSERT INTO claim (subject, at) VALUES (uuid_send(OLD.issuer) || OLD.serial, now()), (OLD.public_key_hash, now())
+    ON CONFLICT (subject) DO UPDATE SET at = excluded.at;
 
     INSERT INTO certificate_count (part, issuer, category, revoked, expiry_day, n)
     VALUES (gen_random_uuid(), OLD.issuer, OLD.category, OLD.revoked, expiry_day(OLD.not_after), -1);
@@ -433,7 +476,9 @@ CREATE FUNCTION certificate_moved() RETURNS trigger
 LANGUAGE plpgsql
 AS $$
 BEGIN
-    PERFORM claim_subjects(uuid_send(OLD.issuer) || OLD.serial, uuid_send(NEW.issuer) || NEW.serial);
+    INSERT INTO claim (subject, at)
+    VALUES (uuid_send(OLD.issuer) || OLD.serial, now()), (uuid_send(NEW.issuer) || NEW.serial, now())
+    ON CONFLICT (subject) DO UPDATE SET at = excluded.at;
 
     UPDATE certificate AS c SET duplicate_serial = shared.by_several
     FROM (VALUES (OLD.issuer), (NEW.issuer)) AS of (issuer)
@@ -461,7 +506,8 @@ DECLARE
     said revocation := CASE TG_OP WHEN 'DELETE' THEN OLD ELSE NEW END;
     state smallint := CASE WHEN TG_OP = 'DELETE' THEN 0 WHEN said.reason = 6 THEN 1 ELSE 2 END;
 BEGIN
-    PERFORM claim_subjects(uuid_send(said.issuer) || said.serial);
+    INSERT INTO claim (subject, at) VALUES (uuid_send(said.issuer) || said.serial, now())
+    ON CONFLICT (subject) DO UPDATE SET at = excluded.at;
     UPDATE certificate SET revoked = state WHERE serial = said.serial AND issuer = said.issuer AND revoked <> state;
     RETURN NULL;
 END

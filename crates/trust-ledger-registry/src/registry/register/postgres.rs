@@ -70,9 +70,9 @@ impl Registry {
             batch.push(IssuerRow::INSERT, issuer.params(now));
         }
         batch.push(REGISTER, self.register_params(entries, now));
-        let affected = self.unit(batch).await?;
-        self.tidy().await;
-        Ok(affected.last().copied().unwrap_or_default())
+        let inserted = self.unit(batch).await?.last().copied().unwrap_or_default();
+        self.tidy(inserted).await;
+        Ok(inserted)
     }
 
     fn register_params(&self, entries: &[Entry<'_>], now: OffsetDateTime) -> Params {

@@ -8,7 +8,7 @@
 //! On a server it is done by statements of their own, after a registration: within its transaction they would get in the
 //! way of others that do the same. What another does already is passed over.
 
-use std::sync::atomic::{AtomicI64, Ordering};
+use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
 
 use strongroom::{Batch, params};
 use time::OffsetDateTime;
@@ -23,16 +23,23 @@ const INTERVAL: i64 = 60;
 /// Certificates that one sweep marks at most.
 const AT_MOST: i64 = 1_000;
 
+/// Registrations after which a server's tables are tidied up though it is not time yet.
+const MANY: u64 = 10_000;
+
 /// Rows of counts and claims that one statement removes at most.
 const ROWS: i64 = 3_000;
 
-/// When the last sweep was, in seconds since 1970.
+/// When the last sweep was, in seconds since 1970; and what has come since.
 #[derive(Default)]
-pub(in super::super) struct Sweep(AtomicI64);
+pub(in super::super) struct Sweep {
+    last: AtomicI64,
+    /// Certificates registered since, on a server.
+    inserted: AtomicU64,
+}
 
 impl Sweep {
     fn make_due(&self) {
-        self.0.store(i64::MIN / 2, Ordering::Relaxed);
+        self.last.store(i64::MIN / 2, Ordering::Relaxed);
     }
 }
 
@@ -55,14 +62,16 @@ impl Registry {
         })
     }
 
-    /// Sweeps when it is due, adds the parts of counts to their sums, and removes old claims. For a server.
+    /// Sweeps when it is due or much has come, adds the parts of counts to their sums, and removes old claims. For a server.
     ///
     /// What fails is done a minute later: the registration before it is durable, and nothing depends on this.
-    pub(super) async fn tidy(&self) {
+    pub(super) async fn tidy(&self, inserted: u64) {
         let now = self.instant();
-        if !self.is_due(now) {
+        let before = self.sweep.inserted.fetch_add(inserted, Ordering::Relaxed);
+        if before + inserted < MANY && !self.is_due(now) {
             return;
         }
+        self.sweep.inserted.store(0, Ordering::Relaxed);
         if let Err(error) = self.tidy_at(now).await {
             tracing::warn!(error = &error as &dyn std::error::Error, "the ledger's tables could not be tidied up");
         }
@@ -106,9 +115,13 @@ impl Registry {
 
     /// Whether it is time to sweep, and for this caller to do it.
     fn is_due(&self, now: OffsetDateTime) -> bool {
-        let last = self.sweep.0.load(Ordering::Relaxed);
+        let last = self.sweep.last.load(Ordering::Relaxed);
         let due = now.unix_timestamp().abs_diff(last) >= INTERVAL.unsigned_abs();
-        due && self.sweep.0.compare_exchange(last, now.unix_timestamp(), Ordering::Relaxed, Ordering::Relaxed).is_ok()
+        due && self
+            .sweep
+            .last
+            .compare_exchange(last, now.unix_timestamp(), Ordering::Relaxed, Ordering::Relaxed)
+            .is_ok()
     }
 
     /// Makes the next registration go on when a sweep had more to do.

@@ -16,7 +16,6 @@ mod http;
 mod identity;
 mod json;
 // Called by the reader of SOPS files.
-#[allow(dead_code)]
 pub(crate) mod kms;
 mod secret;
 mod signature;

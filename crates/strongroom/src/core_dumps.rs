@@ -16,11 +16,13 @@ use std::io;
 /// Sources: `prctl(2)`, `setrlimit(2)`, `core(5)`: a dump that is piped to a program does not ask for `RLIMIT_CORE`.
 pub fn forbid_core_dumps() -> io::Result<()> {
     #[cfg(target_os = "linux")]
-    rustix::process::set_dumpable_behavior(rustix::process::DumpableBehavior::NotDumpable)?;
+    let marked = rustix::process::set_dumpable_behavior(rustix::process::DumpableBehavior::NotDumpable);
     #[cfg(unix)]
     {
         let none = rustix::process::Rlimit { current: Some(0), maximum: Some(0) };
         rustix::process::setrlimit(rustix::process::Resource::Core, none)?;
     }
+    #[cfg(target_os = "linux")]
+    marked?;
     Ok(())
 }

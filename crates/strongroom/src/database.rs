@@ -257,7 +257,8 @@ impl Database {
     ///
     /// [`Config`](Error::Config) when the file is not encrypted, or on a server; [`PoolExhausted`](Error::PoolExhausted) when a reader does
     /// not come home; [`Query`](Error::Query) `Busy` when another process uses the file, `Full` when the disk is. The file
-    /// is as it was then.
+    /// is as it was then. [`CommitUnknown`](Error::CommitUnknown) when the new file was put in its place and could not be synced
+    /// there or opened again: either key may be the one that fits, so both are to be kept.
     ///
     /// # Cancel safety
     ///

@@ -20,7 +20,7 @@ pub(crate) const MAX_SECRET_LEN: usize = 64 * 1024;
 /// A key or a password. Its memory is zeroed when it is dropped, and `Debug` does not show it.
 ///
 /// Cloning copies it; each copy is zeroed for itself.
-#[derive(Clone, PartialEq, Eq)]
+#[derive(Clone)]
 pub struct Secret(Zeroizing<Vec<u8>>);
 
 impl Secret {
@@ -39,6 +39,15 @@ impl Secret {
         std::str::from_utf8(&self.0).ok()
     }
 }
+
+/// Takes as long whether the secrets differ early or late; their length is no secret.
+impl PartialEq for Secret {
+    fn eq(&self, other: &Self) -> bool {
+        self.0.len() == other.0.len() && openssl::memcmp::eq(&self.0, &other.0)
+    }
+}
+
+impl Eq for Secret {}
 
 impl From<Zeroizing<Vec<u8>>> for Secret {
     fn from(secret: Zeroizing<Vec<u8>>) -> Self {

@@ -118,7 +118,15 @@ fn resolve(
 
     let is_named = read.names_database();
     let handed_over = variable("CREDENTIALS_DIRECTORY").map(|folder| PathBuf::from(folder).join("db_key"));
-    let default_key = match (handed_over.filter(|path| path.exists()), folders) {
+    let is_there = |path: &PathBuf| {
+        let unreadable = |error| Failure::usage(format!("{} cannot be examined", path.display())).caused_by(error);
+        path.try_exists().map_err(unreadable)
+    };
+    let handed_over = match handed_over {
+        Some(path) => is_there(&path)?.then_some(path),
+        None => None,
+    };
+    let default_key = match (handed_over, folders) {
         (Some(path), _) => Some(Key::Named(KeySource::file(path))),
         (None, Some((config, _))) => Some(Key::Default(config.join("ledger.key"))),
         (None, None) => None,

@@ -14,7 +14,7 @@ const DECRYPT: Operation =
     Operation { service: "kms", variable: "KMS", target: "TrentService.Decrypt", permission: "kms:Decrypt" };
 
 /// Decrypts `ciphertext` (what KMS gave, not base64) in `region`, as the identity of `profile` or the default one, which
-/// takes on `role` first when there is one. `context` is the encryption context, which must be the one it was encrypted with.
+/// takes on `role` first when there is one. `key` is the KMS key's ARN or id. `context` is the encryption context, which must be the one it was encrypted with.
 ///
 /// # Errors
 ///
@@ -25,6 +25,7 @@ const DECRYPT: Operation =
 /// Dropped, nothing stays behind.
 pub(crate) async fn decrypt(
     region: &str,
+    key: &str,
     role: Option<&str>,
     profile: Option<&str>,
     context: &BTreeMap<String, String>,
@@ -37,17 +38,20 @@ pub(crate) async fn decrypt(
     if let Some(profile) = profile {
         account = account.profile(profile.to_owned());
     }
-    decrypt_as(&account, region, context, ciphertext).await
+    decrypt_as(&account, region, key, context, ciphertext).await
 }
 
 pub(super) async fn decrypt_as(
     account: &Account,
     region: &str,
+    key: &str,
     context: &BTreeMap<String, String>,
     ciphertext: &[u8],
 ) -> Result<Zeroizing<Vec<u8>>> {
     let who = Who { region };
-    let mut body = format!("{{\"CiphertextBlob\":\"{}\"", openssl::base64::encode_block(ciphertext));
+    // With the key's name KMS refuses what another key has encrypted.
+    let mut body =
+        format!("{{\"KeyId\":{},\"CiphertextBlob\":\"{}\"", quoted(key), openssl::base64::encode_block(ciphertext));
     for (at, (name, value)) in context.iter().enumerate() {
         body.push_str(if at == 0 { ",\"EncryptionContext\":{" } else { "," });
         let _ = write!(body, "{}:{}", quoted(name), quoted(value));

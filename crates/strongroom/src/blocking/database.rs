@@ -157,7 +157,7 @@ impl Database {
     ///
     /// [`Config`](Error::Config) when the file is not encrypted; [`PoolExhausted`](Error::PoolExhausted) when a reader does
     /// not come home; [`Query`](Error::Query) `Busy` when another process uses the file, `Full` when the disk is. The file
-    /// is as it was then.
+    /// is as it was then; with [`CommitUnknown`](Error::CommitUnknown) either key may be the one that fits.
     #[track_caller]
     pub fn rekey(&self, key: KeySource, on_progress: impl FnMut(Progress) + Send + 'static) -> Result<()> {
         wait(self.inner.rekey(key, on_progress))

@@ -14,6 +14,9 @@ use crate::secret::{BoxFuture, MAX_SECRET_LEN, Secret, SecretProvider};
 /// Longest time that a command may take; somebody may have to type a password or touch a token.
 const PATIENCE: Duration = Duration::from_secs(30);
 
+/// How long the output of a command that has ended is read on.
+const AFTERWARDS: Duration = Duration::from_millis(100);
+
 pub(super) struct Command {
     line: String,
     /// The first word, which names the command in messages: an argument may be a secret.
@@ -89,10 +92,26 @@ pub(crate) async fn run(
     let mut output = Zeroizing::new(Vec::with_capacity(MAX_SECRET_LEN + 3));
     let work = async {
         let mut stdout = stdout.take(MAX_SECRET_LEN as u64 + 3);
-        while stdout.read_buf(&mut *output).await? > 0 {}
-        // What it still wants to print must not hold it up.
-        drop(stdout);
-        child.wait().await
+        let reading = async {
+            while stdout.read_buf(&mut *output).await? > 0 {}
+            // What it still wants to print must not hold it up.
+            drop(stdout);
+            Ok::<_, std::io::Error>(())
+        };
+        tokio::pin!(reading);
+        tokio::select! {
+            read = &mut reading => {
+                read?;
+                child.wait().await
+            }
+            status = child.wait() => {
+                // What it has printed is there. Something that it left running may hold its output open for ever.
+                if let Ok(read) = tokio::time::timeout(AFTERWARDS, reading).await {
+                    read?;
+                }
+                status
+            }
+        }
     };
     let status = tokio::time::timeout(PATIENCE, work)
         .await
@@ -151,6 +170,14 @@ mod tests {
         assert_eq!(refused("  ").await, "command : is empty; expected a program and its arguments");
         assert_eq!(refused("echo 'canary").await, "command echo: has a quote that is not closed");
         assert!(refused("/nowhere/pass show").await.starts_with("command /nowhere/pass: cannot be started ("));
+    }
+
+    #[tokio::test]
+    async fn what_a_command_leaves_running_does_not_hold_it_up() {
+        let began = std::time::Instant::now();
+        let source = KeySource::command("sh -c 'sleep 20 & echo secret'");
+        assert_eq!(source.secret().await.unwrap().expose(), b"secret");
+        assert!(began.elapsed() < Duration::from_secs(10));
     }
 
     #[tokio::test]

@@ -40,13 +40,12 @@ pub(super) fn read(
                 .to_owned());
         }
     }
-    let Found { plain, is_encrypted } = found.ok_or("holds null, expected a value")?;
-    if !is_encrypted
-        && (metadata.mac.is_none() || metadata.mac_only_encrypted || metadata.rule.encrypts(false).is_none())
-    {
-        return Err("is not encrypted, and nothing protects it from being changed; encrypt it".to_owned());
+    match found.ok_or("holds null, expected a value")? {
+        Found { plain, is_encrypted: true } => Ok(plain.into_secret()),
+        // The MAC covers the values in the clear, but neither their names nor where one ends and the next begins: whoever can
+        // write the file could give one of them this name.
+        Found { is_encrypted: false, .. } => Err("is not encrypted, so it is no secret; encrypt it".to_owned()),
     }
-    Ok(plain.into_secret())
 }
 
 fn hasher(metadata: &Metadata) -> Result<Hasher, String> {

@@ -33,5 +33,5 @@ pub(crate) async fn unwrap(key: &KmsKey) -> Result<Zeroizing<Vec<u8>>> {
         let who = format!("AWS KMS key {}", key.arn.escape_debug());
         return Err(Error::credential(&who, "its ARN names no region; expected arn:aws:kms:REGION:ACCOUNT:key/ID"));
     };
-    kms::decrypt(region, key.role.as_deref(), key.profile.as_deref(), &key.context, &key.enc).await
+    kms::decrypt(region, &key.arn, key.role.as_deref(), key.profile.as_deref(), &key.context, &key.enc).await
 }

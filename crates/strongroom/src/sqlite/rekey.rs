@@ -58,7 +58,19 @@ impl Sqlite {
             let outcome = replace_file(writer, &opener, path, &key, ticket, on_progress);
             // Whichever file is there now: the writer opens it as always. The old one is closed before anybody is let in.
             writer.connection = None;
-            let reopened = outcome.map(drop).and(writer.reopen());
+            let reopened = match outcome {
+                Ok(entrance) => {
+                    drop(entrance);
+                    writer.reopen().map_err(replaced_but)
+                }
+                Err(error) => {
+                    // The next use opens it again, and says what is in the way.
+                    if let Err(reopening) = writer.reopen() {
+                        tracing::debug!(error = %reopening, "the writer could not be opened again");
+                    }
+                    Err(error)
+                }
+            };
             drop::<Paused<Connector>>(paused);
             reopened
         });
@@ -104,10 +116,16 @@ fn replace_file(
     // Nobody who waits for the old file's lock is to get it.
     let entrance = Entrance::alone(&target);
     draft.replace(&target)?;
-    opener.replace_file(DatabaseFile { key: Some(new_key), watch: Watch::new(&path)? });
+    let watch = Watch::new(&path).map_err(replaced_but)?;
+    opener.replace_file(DatabaseFile { key: Some(new_key), watch });
     // Last: should it fail, the new file is the database all the same.
-    sync_folder(&target)?;
+    sync_folder(&target).map_err(replaced_but)?;
     Ok(entrance)
+}
+
+/// The new file is in its place, and that may not last.
+fn replaced_but(error: Error) -> Error {
+    Error::CommitUnknown { source: Some(Arc::new(error)) }
 }
 
 /// Brings everything into the one file and keeps everybody else out.

@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 
 use clap::{Args, Subcommand};
 use serde::Serialize;
+use strongroom::KeySource;
 
 use crate::cli::Global;
 use crate::failure::{Exit, Failure, Result};
@@ -49,9 +50,12 @@ pub(crate) async fn run(global: &Global, output: &Output, arguments: &Arguments)
         return Err(exists(file));
     }
     let Some(source) = settings.key.source() else { return Err(Failure::usage("this ledger has no key")) };
+    // Asked once: what is tried is what is written.
+    let key = source.secret().await?;
     // A copy of a key that does not fit would be found out too late.
-    ledger::connect(&settings, false).await?.close().await?;
-    if !ledger::write_key(file, source.secret().await?.expose())? {
+    let config = settings.config.clone().key(KeySource::literal(key.expose()));
+    ledger::connect(&Settings { config, ..settings }, false).await?.close().await?;
+    if !ledger::write_key(file, key.expose())? {
         return Err(exists(file));
     }
     let shown = file.display().to_string();

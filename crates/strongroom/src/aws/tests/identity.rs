@@ -53,6 +53,7 @@ async fn child() {
         "kms" => {
             let outcome = crate::aws::kms::decrypt(
                 REGION,
+                "alias/x",
                 Some("arn:aws:iam::123456789012:role/x"),
                 None,
                 &std::collections::BTreeMap::new(),

@@ -30,15 +30,15 @@ async fn a_data_key_is_decrypted_with_its_context_and_refused_with_another() {
     let pair = |name: &str, value: &str| (name.to_owned(), value.to_owned());
     let context = BTreeMap::from([pair("b", "2"), pair("app", "le\"dger")]);
     let account = account(&moto.url);
-    let decrypted = decrypt_as(&account, REGION, &context, &encrypted).await.unwrap();
+    let decrypted = decrypt_as(&account, REGION, &id, &context, &encrypted).await.unwrap();
     assert_eq!(*decrypted, CANARY.as_bytes());
     for wrong in [vec![pair("b", "2")], vec![pair("app", "other"), pair("b", "2")], vec![]] {
-        let error = decrypt_as(&account, REGION, &wrong.into_iter().collect(), &encrypted).await.unwrap_err();
+        let error = decrypt_as(&account, REGION, &id, &wrong.into_iter().collect(), &encrypted).await.unwrap_err();
         assert!(
             chain(&error).starts_with("AWS KMS in eu-central-1: what is to be decrypted, or its encryption context")
         );
         assert!(!error.is_passing());
     }
-    let error = decrypt_as(&account, REGION, &context, b"no ciphertext").await.unwrap_err();
+    let error = decrypt_as(&account, REGION, &id, &context, b"no ciphertext").await.unwrap_err();
     assert!(!error.is_passing(), "{}", chain(&error));
 }

@@ -93,4 +93,41 @@ pub(crate) async fn is_zeroed() {
         drop((db, wrong));
         assert_eq!(found(), 0, "{name}: as a file's key");
     }
+    for form in [
+        "postgres://app:{}@host/db",
+        "postgres://app@host/db?password={}",
+        "host=host user=app password='{}'",
+        "postgres://app:{}@host:port/db",
+        "postgres://app:{}@host/db?sslmode=some",
+        "postgres://app:{}@host/db?nothing=1",
+        "host=host password='{}",
+        "mysql://app:{}@host/db",
+    ] {
+        // Not freed: the text is the caller's.
+        let url = form.replace("{}", std::str::from_utf8(secret_in_place()).unwrap()).leak();
+        found();
+        drop(Config::from_url(url));
+        assert_eq!(found(), 0, "{form}");
+    }
+    #[cfg(feature = "aws")]
+    is_zeroed_in_tokens().await;
+}
+
+/// A token holds the session token. What the SDK found in the environment it does not zero, and that is asked for once.
+#[cfg(feature = "aws")]
+async fn is_zeroed_in_tokens() {
+    let login = Login::new("db.test", 5432, Some("app".into()));
+    let rds = strongroom::RdsIam::from_environment().region("eu-central-1");
+    let dsql = strongroom::Dsql::from_environment().region("eu-central-1");
+    let providers: [&dyn CredentialProvider; 2] = [&rds, &dsql];
+    for provider in providers {
+        drop(provider.credential(&login).await.unwrap());
+        found();
+        let token = provider.credential(&login).await.unwrap().password;
+        assert!(token.expose().windows(secret_in_place().len()).any(|window| window == secret_in_place()));
+        drop(token);
+        assert_eq!(found(), 0, "{provider}");
+    }
+    drop((rds, dsql));
+    assert_eq!(found(), 0, "the identity");
 }

@@ -8,6 +8,7 @@ mod first_run;
 mod help;
 mod home;
 mod import;
+mod keys;
 mod list;
 mod revoke;
 mod show;

@@ -39,7 +39,7 @@ impl Registry {
     ///
     /// [`Error::Database`](crate::Error::Database).
     pub async fn annotate(&self, id: Uuid, change: &AnnotationChange) -> Result<Annotated> {
-        self.db.transaction(|session| self.annotate_in(session, id, change)).await
+        self.transaction(|session| self.annotate_in(session, id, change)).await
     }
 
     async fn annotate_in(&self, mut session: Session, id: Uuid, change: &AnnotationChange) -> Result<Annotated> {

@@ -91,7 +91,7 @@ impl Registry {
             }
             self.delete_in(&mut session, &doomed).await
         };
-        self.db.transaction(work).await
+        self.transaction(work).await
     }
 
     /// Deletes every certificate whose notAfter is longer ago than this.
@@ -125,7 +125,7 @@ impl Registry {
                 let doomed = rows.iter().map(Doomed::from_row).collect::<Result<Vec<_>>>()?;
                 self.delete_in(&mut session, &doomed).await
             };
-            let some = self.db.transaction(work).await?;
+            let some = self.transaction(work).await?;
             deleted += some;
             if some < u64::from(TOGETHER) {
                 return Ok(Pruned { deleted });

@@ -65,7 +65,7 @@ impl Registry {
                 return Ok(());
             }
             let work = |session| self.move_certificates(session, old.id, new.id, &signed);
-            self.db.transaction(work).await?;
+            self.transaction(work).await?;
             at_once = TOGETHER;
         }
     }
@@ -106,7 +106,7 @@ impl Registry {
         if !is_meant {
             return Ok(());
         }
-        while self.db.transaction(|session| self.move_revocations(session, old.id, new.id)).await? {}
+        while self.transaction(|session| self.move_revocations(session, old.id, new.id)).await? {}
         Ok(())
     }
 

@@ -390,7 +390,7 @@ impl Registry {
             now
         ];
         let batch = Batch::new().then(SQL, row).then(EventRow::INSERT, event.params());
-        self.unit(batch).await.map(drop)
+        self.db.batch(batch).await.map(drop).map_err(Into::into)
     }
 
     /// Appends, once, the event that a CRL turned up which its issuer did not sign: somebody made it.
@@ -421,13 +421,13 @@ impl Registry {
             }
             Ok(())
         };
-        self.db.transaction(work).await
+        self.transaction(work).await
     }
 
     /// Removes what is left of a CRL from the time when it was not checked: it has been recorded anew, for the issuer
     /// who signed it. What is left is of certificates that name the same issuer and were signed by another.
     async fn forget_unchecked(&self, fingerprint: [u8; 32]) -> Result<()> {
-        while self.db.transaction(|session| self.drop_together(session, fingerprint)).await? {}
+        while self.transaction(|session| self.drop_together(session, fingerprint)).await? {}
         const SQL: &str = "-- forget unchecked list\n\
             DELETE FROM revocation_list WHERE fingerprint = $1 AND checked = 0";
         self.db.execute(SQL, params![fingerprint]).await?;
@@ -440,7 +440,7 @@ impl Registry {
             SELECT issuer, source FROM revocation_list WHERE fingerprint = $1 AND checked = 0";
         const SQL: &str = "-- drop list\n\
             DELETE FROM revocation_list WHERE fingerprint = $1 AND issuer = $2 AND checked = 0";
-        while self.db.transaction(|session| self.drop_together(session, fingerprint)).await? {}
+        while self.transaction(|session| self.drop_together(session, fingerprint)).await? {}
         for row in self.db.fetch_all(FIND, params![fingerprint]).await? {
             let (issuer, source): (Uuid, String) = (row.get(0)?, row.get(1)?);
             let event = EventRow {
@@ -452,7 +452,7 @@ impl Registry {
                 after: None,
             };
             let batch = Batch::new().then(SQL, params![fingerprint, issuer]).then(EventRow::INSERT, event.params());
-            self.unit(batch).await?;
+            self.db.batch(batch).await?;
         }
         Ok(())
     }

@@ -121,7 +121,7 @@ impl Registry {
         let mut recorded = RecordedRevocations::default();
         for some in entries.chunks(TOGETHER) {
             let work = |session| self.record_together(session, issuer, some, said);
-            recorded += self.db.transaction(work).await?;
+            recorded += self.transaction(work).await?;
         }
         Ok(recorded)
     }

@@ -159,7 +159,7 @@ impl Registry {
                     ],
                 ),
             }
-            if self.unit(batch).await?.last() == Some(&1) {
+            if self.db.batch(batch).await?.last() == Some(&1) {
                 return Ok(Revoke::Revoked);
             }
         }
@@ -183,7 +183,7 @@ impl Registry {
             let mut batch = Batch::new();
             self.push_event(&mut batch, &found, None, self.now());
             batch.push(SQL, params![found.issuer, found.serial.as_bytes(), current.revoked_at]);
-            if self.unit(batch).await?.last() == Some(&1) {
+            if self.db.batch(batch).await?.last() == Some(&1) {
                 return Ok(Lift::Lifted);
             }
         }

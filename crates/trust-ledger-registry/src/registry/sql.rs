@@ -1,12 +1,11 @@
-//! Statements and units on two engines.
+//! Statements and transactions on two engines.
 
 use std::time::Duration;
 
-use strongroom::{Batch, Dialect};
-use uuid::Uuid;
+use strongroom::{Dialect, Session};
 
 use super::Registry;
-use crate::error::Result;
+use crate::error::{Error, Result};
 
 /// A statement in the words of each engine, where one text does not do for both.
 #[derive(Clone, Copy, Debug)]
@@ -25,32 +24,26 @@ impl Sql {
     }
 }
 
-/// How often a unit is done again at once because another transaction was in its way; each time that one has been done.
-const TRIES: u32 = 20;
+/// How often a transaction that others kept getting in the way of is begun anew, after the times that the database does that.
+const ROUNDS: u32 = 10;
 
 impl Registry {
-    /// Runs a batch as one unit. On a server, when another transaction was in the way, again: it decides by what its
-    /// statements see, so it may.
-    ///
-    /// A file has one writer, in whose way nobody is.
-    pub(super) async fn unit(&self, batch: Batch) -> Result<Vec<u64>> {
-        if self.db.dialect() == Dialect::Sqlite {
-            return Ok(self.db.batch(batch).await?);
-        }
-        for attempt in 0..TRIES {
-            match self.db.batch(batch.clone()).await {
-                Err(error) if error.is_retryable() => tokio::time::sleep(pause_after(attempt)).await,
-                outcome => return Ok(outcome?),
+    /// Runs work in a transaction, as [`Database::transaction`](strongroom::Database::transaction) does, but with more patience:
+    /// on a server, the deletion of a thousand certificates conflicts with every revocation of one of them.
+    pub(super) async fn transaction<T, F, Fut>(&self, work: F) -> Result<T>
+    where
+        F: Fn(Session) -> Fut + Send + Sync,
+        Fut: Future<Output = Result<T>> + Send,
+        T: Send,
+    {
+        for round in 1..=ROUNDS {
+            match self.db.transaction(&work).await {
+                Err(Error::Database(error)) if error.is_retryable() => {
+                    tokio::time::sleep(Duration::from_millis(10 * u64::from(round))).await;
+                }
+                outcome => return outcome,
             }
         }
-        Ok(self.db.batch(batch).await?)
+        self.db.transaction(&work).await
     }
-}
-
-/// A random pause, longer with each attempt: up to 1 ms first, up to 64 ms in the end.
-fn pause_after(attempt: u32) -> Duration {
-    let most = 1_000 << attempt.min(6);
-    // The last bytes of a UUIDv7 are random.
-    let random = u64::from(Uuid::now_v7().as_fields().3[7]) << 8 | u64::from(Uuid::now_v7().as_fields().3[6]);
-    Duration::from_micros(random % most)
 }

@@ -70,7 +70,7 @@ impl Registry {
             batch.push(IssuerRow::INSERT, issuer.params(now));
         }
         batch.push(REGISTER, self.register_params(entries, now));
-        let inserted = self.unit(batch).await?.last().copied().unwrap_or_default();
+        let inserted = self.db.batch(batch).await?.last().copied().unwrap_or_default();
         self.tidy(inserted).await;
         Ok(inserted)
     }

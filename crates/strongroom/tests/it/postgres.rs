@@ -4,9 +4,14 @@ mod cancelling;
 mod faults;
 mod values;
 
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
-use strongroom::{Batch, Config, Error, Migration, Migrations, QueryErrorKind, ServerError, params};
+use strongroom::{
+    Batch, BoxFuture, Config, Credential, CredentialProvider, Error, Login, Migration, Migrations, QueryErrorKind,
+    Secret, ServerError, params,
+};
 
 use crate::{Server, all, count, create_entry};
 
@@ -344,4 +349,37 @@ fn a_blocking_handle_works_on_a_server() {
     drop(session);
     assert_eq!(db.fetch("SELECT id FROM entry", params![]).count(), 1);
     db.close().unwrap();
+}
+
+/// A provider that counts: it is asked once by each physical connection, and by nobody who finds one that is open.
+#[tokio::test]
+async fn a_checkout_that_finds_an_open_connection_asks_no_provider() {
+    let Some(server) = Server::if_there() else { return };
+    let asked = Arc::new(AtomicUsize::new(0));
+    let config = server.config().credentials(Counting(Arc::clone(&asked)));
+    let db = config.pool_max_size(2).connect().await.unwrap();
+    for _ in 0..100 {
+        db.fetch_all("SELECT 1", params![]).await.unwrap();
+        db.session().await.unwrap().rollback().await.unwrap();
+    }
+    assert_eq!(asked.load(Ordering::Relaxed), db.pool_size());
+    let (one, two) = (db.session().await.unwrap(), db.session().await.unwrap());
+    assert_eq!((asked.load(Ordering::Relaxed), db.pool_size()), (2, 2));
+    drop((one, two));
+}
+
+struct Counting(Arc<AtomicUsize>);
+
+impl std::fmt::Display for Counting {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("counting provider")
+    }
+}
+
+impl CredentialProvider for Counting {
+    fn credential<'a>(&'a self, login: &'a Login) -> BoxFuture<'a, strongroom::Result<Credential>> {
+        self.0.fetch_add(1, Ordering::Relaxed);
+        let user = login.user.clone().unwrap_or_default();
+        Box::pin(async { Ok(Credential::new(user, Secret::new("unused"), 1)) })
+    }
 }

@@ -312,7 +312,7 @@ fn without_the_feature_aws_what_needs_it_names_it() {
     let server = ["--db", "postgres://app@127.0.0.1:1/app?connect_timeout=1"];
     for (arguments, source) in [
         (&["--key-aws-secret", "app/key"][..], "AWS secret app/key"),
-        (&["--key-aws-secret", "app/key#db_key"], "AWS secret app/key, field db_key"),
+        (&["--key-aws-secret", "app/key#db_key"], "AWS secret app/key"),
         (&[&server[..], &["--credentials", "aws-secret:app/db"]].concat(), "AWS secret app/db"),
         (&[&server[..], &["--credentials", "rds-iam"]].concat(), "RDS IAM token"),
         (&[&server[..], &["--credentials", "dsql"]].concat(), "DSQL token"),

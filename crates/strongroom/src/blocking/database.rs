@@ -8,6 +8,7 @@ use crate::blocking::statements::{blocking_reading_methods, blocking_writing_met
 use crate::blocking::{Connection, ReadSession, Session, wait};
 use crate::check::Report;
 use crate::database::Retries;
+use crate::engine::Dialect;
 use crate::error::{Error, Result};
 use crate::key::KeySource;
 use crate::stats::Stats;
@@ -220,6 +221,11 @@ impl Database {
     /// Counters and sizes of this moment; all zero before the first connection.
     pub fn stats(&self) -> Stats {
         self.inner.stats()
+    }
+
+    /// Which SQL this database understands. Known before the first connection.
+    pub fn dialect(&self) -> Dialect {
+        self.inner.dialect()
     }
 
     /// Whether the file is encrypted: a key is configured. Before the first connection this tells the intention.

@@ -208,7 +208,10 @@ async fn a_client_certificate_logs_in_and_its_key_must_be_private() {
     let (line, _) = refusal(&url(&server, "db.test", ca.file(), "")).await;
     assert!(line.contains("pg_hba.conf lets app not into app from here with TLS"), "{line}");
     let (line, _) = refusal(&with(foreign.certificate_file(), foreign.key_file(), "")).await;
-    assert!(line.contains("the server does not accept the client's certificate (tlsv1 alert unknown ca)"), "{line}");
+    // With TLS 1.3 the client has sent its first message before the server looks at the certificate; the server closes with that
+    // unread, and the system may throw its alert away with it (RFC 1122, section 4.2.2.13).
+    let alert = "the server does not accept the client's certificate (tlsv1 alert unknown ca)";
+    assert!(line.contains(alert) || line.contains("the server closed the connection"), "{line}");
     let (line, _) = refusal(&with(certificate, foreign.key_file(), "")).await;
     assert!(line.starts_with("setting sslkey: ") && line.contains("is not the key of"), "{line}");
     let (line, _) = refusal(&with(certificate, certificate, "")).await;

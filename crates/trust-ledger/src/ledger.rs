@@ -59,11 +59,7 @@ pub(crate) async fn open(global: &Global, output: &Output, create: Create) -> Re
             (database, is_new.is_some())
         }
         Dialect::Postgres => {
-            let is_new = !is_on_server(&settings).await?;
-            if is_new && create != Create::Any {
-                return Err(no_ledger(&settings.config));
-            }
-            let database = connect(&settings, is_new).await?;
+            let (database, is_new) = connect_to_server(&settings, create).await?;
             if is_new {
                 output.note(&format!("created the ledger in {}", for_terminal(&settings.config.to_string())));
             }
@@ -72,6 +68,20 @@ pub(crate) async fn open(global: &Global, output: &Output, create: Create) -> Re
     };
     let registry = Registry::open(database).acting_as(&actor(global));
     Ok(Ledger { registry, is_new })
+}
+
+/// Connects to a ledger on a server, and makes its tables only when `create` says so: a database without them may be the
+/// wrong one. Answers whether they were made, or what an interrupted command had left of them was completed.
+async fn connect_to_server(settings: &Settings, create: Create) -> Result<(Database, bool)> {
+    match config(settings).create(false).connect().await {
+        Ok(database) => Ok((database, false)),
+        Err(strongroom::Error::Migration { .. }) if create == Create::Any => {
+            let database = connect(settings, true).await?;
+            Ok((database, true))
+        }
+        Err(strongroom::Error::Migration { .. }) if !is_on_server(settings).await? => Err(no_ledger(&settings.config)),
+        Err(error) => Err(explain(error, settings)),
+    }
 }
 
 /// Whether the server's database has a ledger's tables, complete or not.
@@ -102,10 +112,10 @@ pub(crate) async fn check(settings: &Settings) -> Result<Report> {
 /// As [`open`], and that it is missing.
 pub(crate) async fn open_existing(settings: &Settings) -> Result<Database> {
     prepare(settings, Create::Never)?;
-    if settings.config.dialect() == Dialect::Postgres && !is_on_server(settings).await? {
-        return Err(no_ledger(&settings.config));
+    match settings.config.dialect() {
+        Dialect::Sqlite => connect(settings, false).await,
+        Dialect::Postgres => connect_to_server(settings, Create::Never).await.map(|(database, _)| database),
     }
-    connect(settings, false).await
 }
 
 /// Makes a key file, with its folder, that holds a random key.

@@ -11,6 +11,7 @@ mod import;
 mod keys;
 mod list;
 mod revoke;
+mod server;
 mod show;
 mod stats;
 #[cfg(target_os = "linux")]

@@ -1,6 +1,7 @@
 //! Tokens that serve as passwords, signed on this machine.
 
 use std::fmt;
+use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use super::Account;
@@ -80,14 +81,7 @@ impl CredentialProvider for RdsIam {
             let Some(user) = self.user.as_ref().or(login.user.as_ref()) else {
                 return Err(Error::credential(self, "nothing names the user; name it in the URL"));
             };
-            if login.host.is_empty() {
-                return Err(Error::credential(
-                    self,
-                    "nothing names the server, for which a token is made; name the host",
-                ));
-            }
-            let (region, keys) = (self.account.region_name(self).await?, self.account.keys(self).await?);
-            let time = SystemTime::now();
+            let (region, keys, time) = signer(&self.account, self, login).await?;
             let token = rds_token(&keys, region, &login.host, login.port, user, time);
             Ok(credential(user, token, &keys, time))
         })
@@ -166,14 +160,7 @@ impl CredentialProvider for Dsql {
                 None if self.is_admin => ADMIN,
                 None => return Err(Error::credential(self, "nothing names the user; name it in the URL")),
             };
-            if login.host.is_empty() {
-                return Err(Error::credential(
-                    self,
-                    "nothing names the server, for which a token is made; name the host",
-                ));
-            }
-            let (region, keys) = (self.account.region_name(self).await?, self.account.keys(self).await?);
-            let time = SystemTime::now();
+            let (region, keys, time) = signer(&self.account, self, login).await?;
             let token = dsql_token(&keys, region, &login.host, user == ADMIN, time);
             Ok(credential(user, token, &keys, time))
         })
@@ -210,6 +197,18 @@ pub(super) fn dsql_token(keys: &Keys, region: &str, host: &str, is_admin: bool, 
     let action = if is_admin { "DbConnectAdmin" } else { "DbConnect" };
     let mut token = presigned(keys, scope, &bracketed(host), &[("Action", action)], LIFETIME);
     Secret::new(std::mem::take(&mut *token))
+}
+
+/// What signs a token for the server of a login: in which region, with which keys, and when.
+async fn signer<'a>(
+    account: &'a Account,
+    who: &(dyn fmt::Display + Sync),
+    login: &Login,
+) -> Result<(&'a str, Arc<Keys>, SystemTime)> {
+    if login.host.is_empty() {
+        return Err(Error::credential(who, "nothing names the server, for which a token is made; name the host"));
+    }
+    Ok((account.region_name(who).await?, account.keys(who).await?, SystemTime::now()))
 }
 
 /// An IPv6 address as it stands in a URL.

@@ -3,7 +3,6 @@
 //! It makes connections, fails waiters whose time is up, closes connections that are idle or old, tests those that are due
 //! and names borrowers that hold on for long. It sleeps until the next of these is due, or until it is woken.
 
-use std::hash::{BuildHasher, Hasher, RandomState};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Weak};
 use std::time::Duration;
@@ -15,6 +14,7 @@ use tokio::time::Instant;
 use super::counters::CloseReason;
 use super::slots::{Loan, Verdict};
 use super::{AcquireError, Connect, Entry, Inner, Pooled};
+use crate::random;
 
 /// Longest pause between two attempts to connect.
 const LONGEST_DELAY: Duration = Duration::from_secs(60);
@@ -229,7 +229,5 @@ pub(super) fn delay(first: Duration, attempt: u32) -> Duration {
 
 /// The duration less a random part of its `part`th.
 fn less_up_to(duration: Duration, part: u32) -> Duration {
-    // A new hasher's keys are random: enough to keep connections from ending together.
-    let random = RandomState::new().build_hasher().finish() as u32;
-    duration - (duration / part).mul_f64(f64::from(random) / f64::from(u32::MAX))
+    duration - random::up_to(duration / part)
 }

@@ -131,8 +131,11 @@ impl Database {
     /// Dropped, the session is not opened, or rolled back.
     #[track_caller]
     pub fn session(&self) -> impl Future<Output = Result<Session>> + Send {
-        let location = Location::caller();
-        async move { Ok(Session::new(self.engine().await?.session(false, None, location).await?)) }
+        self.session_at(Location::caller())
+    }
+
+    pub(crate) async fn session_at(&self, location: &'static Location<'static>) -> Result<Session> {
+        Ok(Session::new(self.engine().await?.session(false, None, location).await?))
     }
 
     /// Opens a consistent snapshot to read from. The snapshot is taken before this returns.
@@ -146,8 +149,11 @@ impl Database {
     /// Dropped, the session is not opened, or ended.
     #[track_caller]
     pub fn read_session(&self) -> impl Future<Output = Result<ReadSession>> + Send {
-        let location = Location::caller();
-        async move { Ok(ReadSession::new(self.engine().await?.session(true, None, location).await?)) }
+        self.read_session_at(Location::caller())
+    }
+
+    pub(crate) async fn read_session_at(&self, location: &'static Location<'static>) -> Result<ReadSession> {
+        Ok(ReadSession::new(self.engine().await?.session(true, None, location).await?))
     }
 
     /// Lends one physical connection, outside any transaction, for as long as it is held.

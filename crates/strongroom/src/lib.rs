@@ -104,6 +104,8 @@
 #![deny(unsafe_op_in_unsafe_fn)]
 
 mod aws;
+#[cfg(feature = "axum")]
+pub mod axum;
 mod backup;
 mod batch;
 pub mod blocking;

@@ -127,6 +127,12 @@ impl ReadSession {
         ReadSession { link: Link::new(link) }
     }
 
+    /// As [`Session::controller`], for the request that ends a snapshot whose holder may have kept it.
+    #[cfg(feature = "axum")]
+    pub(crate) fn controller(&self) -> Controller {
+        Controller { link: Link::new(self.link.session.clone()) }
+    }
+
     reading_methods!(&mut);
     read_through_link!();
 }

@@ -19,7 +19,8 @@ use crate::import::{ImportInput, ImportOptions, ImportProgress, ImportStopped, I
 use crate::record::{AnnotationChange, Annotations, Issuer, Record, Registration, Revocation, Status};
 use crate::registry::{
     Annotated, Counts, CrlEntry, CrlQuery, DeleteTarget, EventFilter, EventPage, Expiring, Filter, FindingCounts, Lift,
-    ListPage, Page, Pruned, RecordedRevocations, RevocationEntry, RevocationRequest, RevocationTarget, Revoke,
+    ListPage, Page, Pruned, RecordedRevocations, RevocationEntry, RevocationRequest, RevocationTarget, Revoke, Role,
+    Stats, Token, TokenText,
 };
 use crate::serial::Serial;
 
@@ -57,6 +58,11 @@ impl Registry {
     /// The same register, with changes recorded as made by `actor`: a user, a token's name, a job.
     pub fn acting_as(&self, actor: &str) -> Registry {
         self.inner.acting_as(actor).into()
+    }
+
+    /// The same register, with changes recorded as asked for from `origin`, in this request.
+    pub fn from_origin(&self, origin: &str, request: Option<&str>) -> Registry {
+        self.inner.from_origin(origin, request).into()
     }
 
     /// The same register with another clock: for tests, and for what was or will be valid at another time.
@@ -127,6 +133,9 @@ waiting! {
     /// Changes what is said about a certificate.
     fn annotate(&self, id: Uuid, change: &AnnotationChange) -> Result<Annotated>;
 
+    /// Changes what is said about a certificate, if nobody has since it was read.
+    fn annotate_unchanged(&self, seen: &Record, change: &AnnotationChange) -> Result<Option<Annotated>>;
+
     /// The certificate of this id.
     fn get(&self, id: Uuid) -> Result<Option<Record>>;
 
@@ -168,6 +177,29 @@ waiting! {
 
     /// How many certificates are weak, share a serial, or share a key.
     fn findings(&self) -> Result<FindingCounts>;
+
+    /// Counts and findings together.
+    fn stats(&self) -> Result<Stats>;
+
+    /// The ledger in numbers, in Prometheus' text format.
+    fn metrics(&self, by_issuer: bool) -> Result<String>;
+
+    /// Makes a token, whose text is told this once.
+    fn create_token(
+        &self, name: &str, role: Role, expires_at: Option<OffsetDateTime>
+    ) -> Result<(Token, TokenText)>;
+
+    /// All tokens, newest first.
+    fn tokens(&self) -> Result<Vec<Token>>;
+
+    /// Revokes a token.
+    fn revoke_token(&self, id: Uuid) -> Result<Option<Token>>;
+
+    /// The token of this text, whatever its state.
+    fn token(&self, presented: &str) -> Result<Option<Token>>;
+
+    /// Notes when tokens were used.
+    fn note_token_uses(&self, uses: &[(Uuid, OffsetDateTime)]) -> Result<()>;
 
     /// What was changed, by whom and when, page by page.
     fn events(&self, filter: &EventFilter, page: &Page) -> Result<EventPage>;

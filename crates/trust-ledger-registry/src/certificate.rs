@@ -6,6 +6,7 @@ mod details;
 mod extension;
 #[cfg(test)]
 pub(crate) mod fixture;
+mod pem;
 mod weakness;
 
 use sha2::{Digest, Sha256};
@@ -22,6 +23,7 @@ use crate::serial::{Serial, SerialError};
 
 pub use category::{Category, UnknownCategory};
 pub use details::Detail;
+pub use pem::pem;
 pub use weakness::Weakness;
 
 pub(crate) use extension::{directory_name, extensions, key_identifier};
@@ -189,6 +191,13 @@ impl Certificate {
     /// SHA-256 of the DER.
     pub fn fingerprint(&self) -> &[u8; 32] {
         &self.fingerprint
+    }
+
+    /// SHA-256 of the DER in lower-case hex.
+    pub fn fingerprint_hex(&self) -> String {
+        let mut text = String::with_capacity(64);
+        push_hex(&mut text, &self.fingerprint);
+        text
     }
 
     /// 1, 2 or 3; a number beyond them is kept.

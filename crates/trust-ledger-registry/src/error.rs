@@ -70,6 +70,20 @@ pub enum Error {
         /// What was asked for.
         id: Uuid,
     },
+    /// A token cannot have this name.
+    #[error("{}", token_name(name, *holder))]
+    TokenName {
+        /// The name; empty when none was given.
+        name: String,
+        /// The token that has it.
+        holder: Option<Uuid>,
+    },
+    /// A token would have expired before it was made.
+    #[error("a token that expires at {} could not be used", timestamp::text(*expires_at))]
+    TokenExpired {
+        /// The end that was asked for.
+        expires_at: OffsetDateTime,
+    },
     /// An input could not be read.
     #[error("{input} cannot be read")]
     Input {
@@ -90,4 +104,13 @@ pub enum Error {
         /// What changed.
         what: &'static str,
     },
+}
+
+fn token_name(name: &str, holder: Option<Uuid>) -> String {
+    match holder {
+        Some(holder) => {
+            format!("a token in use is called {name:?} already ({holder}): revoke it, or choose another name")
+        }
+        None => "a token needs a name: the audit trail tells by it who made a change".to_owned(),
+    }
 }

@@ -16,6 +16,7 @@ pub use pattern::{NamePattern, NamePatternError};
 
 /// What kind of name a [`Name`] is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 #[serde(rename_all = "lowercase")]
 #[non_exhaustive]
 pub enum NameKind {
@@ -76,6 +77,7 @@ pub struct UnknownNameKind {
 /// address of five octets, a DNS name with a blank) does not refuse the certificate: addresses of a wrong length
 /// are kept as hex, other values as they are.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct Name {
     /// What kind of name it is.
     #[serde(rename = "type")]

@@ -24,6 +24,7 @@ pub use status::{Status, UnknownStatus};
 /// [`status`](Record::status), [`replaced_by`](Record::replaced_by) and [`findings`](Record::findings) are computed
 /// when it is read.
 #[derive(Clone, Debug, PartialEq, Serialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 #[non_exhaustive]
 pub struct Record {
     /// The ledger's id for the certificate: a UUIDv7 of its registration.
@@ -172,11 +173,13 @@ impl Registration {
 
 /// A revocation as the ledger holds it, with or without a certificate.
 #[derive(Clone, Debug, PartialEq, Serialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 #[non_exhaustive]
 pub struct Revocation {
     /// The issuer that revoked.
     pub issuer_id: Uuid,
     /// The revoked serial, in minimal hex.
+    #[cfg_attr(feature = "openapi", schema(value_type = String))]
     pub serial: Serial,
     /// When it was revoked or put on hold.
     #[serde(serialize_with = "timestamp::serialize")]
@@ -197,6 +200,7 @@ pub struct Revocation {
 
 /// An issuer with certificates or revocations in the ledger.
 #[derive(Clone, Debug, PartialEq, Serialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 #[non_exhaustive]
 pub struct Issuer {
     /// Its id, the same in every ledger.
@@ -229,6 +233,9 @@ pub(crate) fn category_of(code: i64) -> Option<Category> {
 pub struct AnnotationChange {
     /// The new owner; empty text removes it.
     pub owner: Option<String>,
+    /// The tags, in the place of those that are there; the two lists below are applied to them.
+    #[serde(default)]
+    pub tags: Option<Vec<String>>,
     /// Tags to add.
     pub add_tags: Vec<String>,
     /// Tags to remove; a tag in both lists is added.

@@ -30,6 +30,8 @@ mod revocations;
 mod revoke;
 mod row;
 mod sql;
+mod stats;
+mod tokens;
 
 pub use annotate::Annotated;
 pub use counts::{Counts, FindingCounts, IssuerCount, MonthCount};
@@ -43,6 +45,8 @@ pub use list::{ListPage, MAX_PAGE, Page};
 pub(crate) use revocation_lists::{CheckedLists, Told, Verdict};
 pub use revocations::{RecordedRevocations, RevocationEntry};
 pub use revoke::{Lift, RevocationRequest, RevocationTarget, Revoke};
+pub use stats::{IssuerStats, MonthStats, Stats};
+pub use tokens::{Role, Token, TokenText, UnknownRole};
 
 /// The register of certificates.
 ///
@@ -64,7 +68,7 @@ pub struct Registry {
     db: Database,
     issuers: Arc<issuers::Issuers>,
     sweep: Arc<register::Sweep>,
-    actor: Arc<str>,
+    author: Arc<event::Author>,
     clock: Clock,
 }
 
@@ -81,7 +85,7 @@ impl Registry {
             db,
             issuers: Arc::default(),
             sweep: Arc::default(),
-            actor: Arc::from("ledger"),
+            author: Arc::new(event::Author { actor: "ledger".to_owned(), origin: None, request: None }),
             clock: Arc::new(OffsetDateTime::now_utc),
         }
     }
@@ -98,7 +102,15 @@ impl Registry {
     /// The same register, with changes recorded as made by `actor`: a user, a token's name, a job.
     pub fn acting_as(&self, actor: &str) -> Registry {
         let actor = crate::record::normal_text(actor).unwrap_or_else(|| "unnamed".to_owned());
-        Registry { actor: Arc::from(actor), ..self.clone() }
+        let author = event::Author { actor, ..(*self.author).clone() };
+        Registry { author: Arc::new(author), ..self.clone() }
+    }
+
+    /// The same register, with changes recorded as asked for from `origin`, such as a client's address, in this request.
+    pub fn from_origin(&self, origin: &str, request: Option<&str>) -> Registry {
+        let text = crate::record::normal_text;
+        let author = event::Author { origin: text(origin), request: request.and_then(text), ..(*self.author).clone() };
+        Registry { author: Arc::new(author), ..self.clone() }
     }
 
     /// The same register with another clock: for tests, and for what was or will be valid at another time.
@@ -126,7 +138,7 @@ impl Registry {
 
 impl fmt::Debug for Registry {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Registry").field("actor", &self.actor).finish_non_exhaustive()
+        f.debug_struct("Registry").field("author", &self.author).finish_non_exhaustive()
     }
 }
 

@@ -10,6 +10,7 @@ use serde::{Deserialize, Serialize};
 /// Code 7 is unused, and 8 (removeFromCRL) takes a revocation back rather than giving a reason for one; neither
 /// is a value of this type.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 #[serde(rename_all = "camelCase")]
 pub enum RevocationReason {
     /// Code 0: no reason was given.

@@ -10,6 +10,7 @@ use crate::name::NameKind;
 
 /// What a certificate is used for. Written in lower case: `ca`, `user`, `service`, `device`, `internal`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 #[serde(rename_all = "lowercase")]
 pub enum Category {
     /// Signs other certificates.

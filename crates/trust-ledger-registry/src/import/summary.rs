@@ -11,6 +11,7 @@ const HELD: usize = 1_000;
 
 /// What an import did.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 #[non_exhaustive]
 pub struct ImportSummary {
     /// Certificates registered.
@@ -57,6 +58,7 @@ pub struct ImportStopped {
 
 /// Something that was refused.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct Refusal {
     /// File and place, one line without control characters: `bundle.pem: line 12`.
     pub position: String,

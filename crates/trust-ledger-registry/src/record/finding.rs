@@ -8,6 +8,7 @@ use crate::certificate::{Certificate, Weakness};
 
 /// Something about a certificate that whoever answers for it should know. Written in kebab case.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 #[serde(rename_all = "kebab-case")]
 #[non_exhaustive]
 pub enum Finding {

@@ -8,6 +8,7 @@ use time::OffsetDateTime;
 
 /// Whether a certificate can be relied on now. Computed at reading; the first that applies, in this order.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 #[serde(rename_all = "kebab-case")]
 pub enum Status {
     /// `revoked`: for good.

@@ -9,7 +9,7 @@ use super::event::{EventRow, action};
 use super::row::damaged;
 use crate::certificate::Category;
 use crate::error::Result;
-use crate::record::{AnnotationChange, category_code, category_of, normal_tags, normal_text};
+use crate::record::{AnnotationChange, Record, category_code, category_of, normal_tags, normal_text};
 
 /// What became of a change of annotations.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -39,10 +39,29 @@ impl Registry {
     ///
     /// [`Error::Database`](crate::Error::Database).
     pub async fn annotate(&self, id: Uuid, change: &AnnotationChange) -> Result<Annotated> {
-        self.transaction(|session| self.annotate_in(session, id, change)).await
+        let done = self.transaction(|session| self.annotate_in(session, id, change, None)).await?;
+        // What is not compared with anything is done.
+        Ok(done.unwrap_or(Annotated::Unchanged))
     }
 
-    async fn annotate_in(&self, mut session: Session, id: Uuid, change: &AnnotationChange) -> Result<Annotated> {
+    /// [`annotate`](Registry::annotate), but only if owner, tags, note, category and source are still as in a record that was
+    /// read before; `None` when somebody has changed them since.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Database`](crate::Error::Database).
+    pub async fn annotate_unchanged(&self, seen: &Record, change: &AnnotationChange) -> Result<Option<Annotated>> {
+        let expected = Said::in_record(seen);
+        self.transaction(|session| self.annotate_in(session, seen.id, change, Some(&expected))).await
+    }
+
+    async fn annotate_in(
+        &self,
+        mut session: Session,
+        id: Uuid,
+        change: &AnnotationChange,
+        expected: Option<&Said>,
+    ) -> Result<Option<Annotated>> {
         const READ: &str =
             "-- annotate, before\nSELECT owner, tags, note, category, source FROM certificate WHERE id = $1";
         const WRITE: &str = "-- annotate\n\
@@ -51,7 +70,7 @@ impl Registry {
             "-- annotate, remove tag\nDELETE FROM certificate_tag WHERE tag = $1 AND certificate = $2";
         const ADD_TAG: &str = "-- annotate, add tag\n\
             INSERT INTO certificate_tag (tag, certificate) VALUES ($1, $2) ON CONFLICT DO NOTHING";
-        let Some(row) = session.fetch_optional(READ, params![id]).await? else { return Ok(Annotated::NotFound) };
+        let Some(row) = session.fetch_optional(READ, params![id]).await? else { return Ok(Some(Annotated::NotFound)) };
         let before = Said {
             owner: row.get(0)?,
             tags: serde_json::from_str(&row.get::<String>(1)?).map_err(|_| damaged("tags", id))?,
@@ -59,9 +78,12 @@ impl Registry {
             category: category_of(row.get(3)?).ok_or_else(|| damaged("category", id))?,
             source: row.get(4)?,
         };
+        if expected.is_some_and(|expected| *expected != before) {
+            return Ok(None);
+        }
         let after = before.changed_by(change);
         if after == before {
-            return Ok(Annotated::Unchanged);
+            return Ok(Some(Annotated::Unchanged));
         }
         let tags = json!(after.tags).to_string();
         let mut batch = Batch::new();
@@ -82,7 +104,7 @@ impl Registry {
         batch.push_many(ADD_TAG, added.map(|tag| params![tag, id]));
         let event = EventRow {
             at: self.now(),
-            actor: self.actor.clone(),
+            author: self.author.clone(),
             action: action::CERTIFICATE_ANNOTATED,
             object: id,
             before: Some(json!(before).to_string()),
@@ -90,18 +112,24 @@ impl Registry {
         };
         batch.push(EventRow::INSERT, event.params());
         session.batch(batch).await?;
-        Ok(Annotated::Changed)
+        Ok(Some(Annotated::Changed))
     }
 }
 
 impl Said {
+    fn in_record(record: &Record) -> Said {
+        let Record { owner, tags, note, category, source, .. } = record.clone();
+        Said { owner, tags, note, category, source }
+    }
+
     fn changed_by(&self, change: &AnnotationChange) -> Said {
         let text = |new: &Option<String>, old: &Option<String>| match new {
             Some(new) => normal_text(new),
             None => old.clone(),
         };
         let removed = normal_tags(&change.remove_tags);
-        let kept = self.tags.iter().filter(|tag| !removed.contains(tag));
+        let before = change.tags.as_ref().unwrap_or(&self.tags);
+        let kept = before.iter().filter(|tag| !removed.contains(tag));
         let tags: Vec<String> = kept.chain(&change.add_tags).cloned().collect();
         Said {
             owner: text(&change.owner, &self.owner),

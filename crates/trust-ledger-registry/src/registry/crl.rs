@@ -28,8 +28,10 @@ pub struct CrlQuery {
 
 /// One entry of a CRL.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct CrlEntry {
     /// The revoked serial, as minimal hex.
+    #[cfg_attr(feature = "openapi", schema(value_type = String))]
     pub serial: Serial,
     /// When it was revoked or put on hold.
     #[serde(serialize_with = "timestamp::serialize")]

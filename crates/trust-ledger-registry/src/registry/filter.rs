@@ -13,10 +13,13 @@ use super::page::Query;
 use crate::certificate::Category;
 use crate::name::NamePattern;
 use crate::record::{Status, category_code};
+use crate::serial::Serial;
 
 /// Which certificates are asked for; all conditions must hold, and what is `None` or false matches all.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Filter {
+    /// With this serial.
+    pub serial: Option<Serial>,
     /// With this status now.
     pub status: Option<Status>,
     /// Of this category.
@@ -57,6 +60,7 @@ pub(super) struct Window {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Driver {
     Name,
+    Serial,
     Tag,
     Owner,
     Weak,
@@ -72,11 +76,12 @@ enum Driver {
 }
 
 impl Filter {
-    /// The index that is expected to leave least to check. Names, tags and owners are narrow, categories and validity
-    /// wide.
+    /// The index that is expected to leave least to check. Names, serials, tags and owners are narrow, categories and
+    /// validity wide.
     fn driver(&self) -> Driver {
         match self.status {
             _ if self.name.is_some() => Driver::Name,
+            _ if self.serial.is_some() => Driver::Serial,
             _ if self.tag.is_some() => Driver::Tag,
             _ if self.owner.is_some() => Driver::Owner,
             _ if self.weak => Driver::Weak,
@@ -147,7 +152,7 @@ impl Filter {
             Dialect::Sqlite => "n.id",
             // A join would be planned for a tenth of the ledger: how many are looked at is not known then.
             Dialect::Postgres => {
-                "n.id, n.common_name, n.names, n.revoked, n.not_before, n.not_after, n.owner, n.weak, n.duplicate_serial, \
+                "n.id, n.common_name, n.names, n.serial, n.revoked, n.not_before, n.not_after, n.owner, n.weak, n.duplicate_serial, \
                  n.key_reused, n.source, n.issuer, n.category, n.registered_at"
             }
         });
@@ -217,6 +222,7 @@ impl Filter {
             _ => query.text(BY_CERTIFICATE),
         }
         match driver {
+            Driver::Serial => query.push_some(" AND c.serial = $", self.serial.as_ref().map(Serial::as_bytes)),
             Driver::Owner => query.push_some(" AND c.owner = $", self.owner.as_deref()),
             Driver::Weak => query.text(" AND c.weak + c.duplicate_serial + c.key_reused > 0"),
             Driver::Revoked => {
@@ -252,13 +258,15 @@ impl Filter {
         match (key, driver) {
             ("n.certificate", _) => query.push_some(" AND n.certificate < $", window.cursor),
             // The range is the index's; the order of ids is made afterwards.
-            (_, Driver::Expiry | Driver::NotYetValid) => query.check_some(" AND +c.id < $", window.cursor),
+            (_, Driver::Serial | Driver::Expiry | Driver::NotYetValid) => {
+                query.check_some(" AND +c.id < $", window.cursor)
+            }
             _ => query.push_some(" AND c.id < $", window.cursor),
         }
         if let Some(limit) = window.limit {
             match (key, driver) {
                 ("n.certificate", _) => query.push(" ORDER BY n.certificate DESC LIMIT $", limit),
-                (_, Driver::Expiry | Driver::NotYetValid) => match query.dialect() {
+                (_, Driver::Serial | Driver::Expiry | Driver::NotYetValid) => match query.dialect() {
                     Dialect::Sqlite => query.push(" ORDER BY +c.id DESC LIMIT $", limit),
                     // The same order, which no index has.
                     Dialect::Postgres => query.push(" ORDER BY uuid_send(c.id) DESC LIMIT $", limit),
@@ -292,6 +300,9 @@ impl Filter {
                 Some(Status::Unknown) => query.text(" AND 1 = 0"),
                 None => {}
             }
+        }
+        if not(Driver::Serial) {
+            query.check_some(" AND +c.serial = $", self.serial.as_ref().map(Serial::as_bytes));
         }
         if not(Driver::Tag) {
             query.push_some(

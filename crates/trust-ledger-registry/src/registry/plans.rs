@@ -20,6 +20,7 @@ use crate::MIGRATIONS;
 use crate::certificate::Category;
 use crate::name::NamePattern;
 use crate::record::Status;
+use crate::serial::Serial;
 
 macro_rules! golden {
     ($name:literal) => {
@@ -131,6 +132,7 @@ fn statements(dialect: Dialect) -> Vec<(String, String, Params)> {
         ("by_fingerprint", lookup::BY_FINGERPRINT, params![hash]),
         ("by_serial", lookup::BY_SERIAL.of(dialect), params![hash]),
         ("by_serial of one issuer", lookup::BY_SERIAL_OF_ISSUER.of(dialect), params![hash, issuer]),
+        ("token", super::tokens::TOKEN, params![id]),
         ("by_name", lookup::BY_NAME, params!["host7.7.example.com", now]),
         ("expiring", expiring::EXPIRING.of(dialect), params![now, now + time::Duration::days(30), 1, 0, 101, now, id]),
     ];
@@ -161,6 +163,7 @@ fn statements(dialect: Dialect) -> Vec<(String, String, Params)> {
         ("tag", Filter { tag: text("tag 1"), ..Filter::default() }),
         ("weak", Filter { weak: true, ..Filter::default() }),
         ("dates", Filter { expires_until: Some(datetime!(2027-01-01 0:00 UTC)), ..Filter::default() }),
+        ("serial", Filter { serial: Serial::from_content(&[7]).ok(), ..Filter::default() }),
         ("name", name("host7.7.example.com")),
         ("prefix", name("host7*")),
         ("suffix", name("*.7.example.com")),

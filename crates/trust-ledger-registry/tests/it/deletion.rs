@@ -113,6 +113,7 @@ async fn annotations_are_changed_one_by_one() {
         let id = registry.register(&leaf, &annotations).await.unwrap().id();
         let change = AnnotationChange {
             owner: Some(String::new()),
+            tags: None,
             add_tags: vec!["three".to_owned()],
             remove_tags: vec!["one".to_owned()],
             note: Some("seen".to_owned()),
@@ -131,5 +132,28 @@ async fn annotations_are_changed_one_by_one() {
         }
         let name = Filter { name: Some(NamePattern::parse("a.example").unwrap()), ..Filter::default() };
         assert_eq!(registry.list(&name, &Page::default()).await.unwrap().records.len(), 1);
+    }
+}
+
+/// Who decides by what they read must not undo what another wrote since, and all tags can be replaced at once.
+#[tokio::test]
+async fn a_change_is_made_only_if_nobody_changed_the_annotations_since_they_were_read() {
+    for registry in ledgers().await {
+        let id = add(&registry, &Ca::new("CA").issue(&Leaf::new("a.example"))).await;
+        let seen = get(&registry, id).await;
+        let tags = |tags: &[&str]| AnnotationChange {
+            tags: Some(tags.iter().map(|tag| (*tag).to_owned()).collect()),
+            ..AnnotationChange::default()
+        };
+        assert_eq!(registry.annotate_unchanged(&seen, &tags(&["b", "a"])).await.unwrap(), Some(Annotated::Changed));
+        assert_eq!(registry.annotate_unchanged(&seen, &tags(&["c"])).await.unwrap(), None);
+        let seen = get(&registry, id).await;
+        assert_eq!(seen.tags, ["a", "b"]);
+        assert_eq!(registry.annotate_unchanged(&seen, &tags(&["c"])).await.unwrap(), Some(Annotated::Changed));
+        assert_eq!(get(&registry, id).await.tags, ["c"]);
+        registry.annotate(id, &tags(&[])).await.unwrap();
+        assert_eq!(get(&registry, id).await.tags, Vec::<String>::new());
+        registry.delete(DeleteTarget::Id(id), true).await.unwrap();
+        assert_eq!(registry.annotate_unchanged(&seen, &tags(&[])).await.unwrap(), Some(Annotated::NotFound));
     }
 }

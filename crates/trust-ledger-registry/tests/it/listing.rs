@@ -5,7 +5,7 @@ use std::time::Duration as StdDuration;
 use time::Duration;
 use trust_ledger_registry::{
     Annotations, Category, Error, Expiring, Filter, NamePattern, Page, Record, Registry, RevocationReason,
-    RevocationRequest, RevocationTarget, Status,
+    RevocationRequest, RevocationTarget, Serial, Status,
 };
 use uuid::Uuid;
 
@@ -110,6 +110,11 @@ async fn every_filter_and_every_pair_of_filters_selects_what_it_says() {
         }
         let issuer = all[0].issuer_id;
         let text = |text: &str| Some(text.to_owned());
+        let serial = all[3].serial.clone();
+        filters.push((
+            Filter { serial: Serial::parse_candidates(&format!("0x{serial}")).unwrap().pop(), ..Filter::default() },
+            Box::new(move |record| record.serial == serial),
+        ));
         filters.push((
             Filter { issuer: Some(issuer), ..Filter::default() },
             Box::new(move |record| record.issuer_id == issuer),
@@ -170,6 +175,7 @@ fn together(one: &Filter, two: &Filter) -> Option<Filter> {
         };
     }
     Some(merge!(
+        serial,
         status,
         category,
         issuer,

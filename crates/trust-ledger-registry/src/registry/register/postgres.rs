@@ -49,8 +49,8 @@ WITH registered AS (
     SELECT t.tag, t.certificate FROM unnest($36::text[], $37::uuid[]) AS t (tag, certificate)
     WHERE t.certificate IN (SELECT r.id FROM registered AS r)
 )
-INSERT INTO event (id, at, actor, action, object, before, after)
-SELECT e.id, $38, $39, $40, e.object, NULL, e.after
+INSERT INTO event (id, at, actor, action, object, before, after, origin, request)
+SELECT e.id, $38, $39, $40, e.object, NULL, e.after, $43, $44
 FROM unnest($41::uuid[], $1::uuid[], $42::text[]) AS e (id, object, after)
 WHERE e.object IN (SELECT r.id FROM registered AS r)";
 
@@ -106,8 +106,9 @@ impl Registry {
         let events: Vec<Uuid> = entries.iter().map(|_| Uuid::now_v7()).collect();
         values.extend([names.into(), begins.into(), named.into(), reversed.into(), reversed_of.into()]);
         values.extend([tags.into(), tagged.into()]);
-        values.extend([now.into(), (&*self.actor).into(), action::CERTIFICATE_REGISTERED.into()]);
+        values.extend([now.into(), self.author.actor.as_str().into(), action::CERTIFICATE_REGISTERED.into()]);
         values.extend([events.into(), after.into()]);
+        values.extend([self.author.origin.as_deref().into(), self.author.request.as_deref().into()]);
         Params::from(values)
     }
 }

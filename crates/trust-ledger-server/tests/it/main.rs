@@ -1,0 +1,12 @@
+//! The service, through its router and through its sockets, on each engine.
+
+mod audit;
+mod auth;
+mod bulk;
+mod certificates;
+mod connections;
+mod description;
+mod limits;
+mod operation;
+mod revocations;
+mod support;

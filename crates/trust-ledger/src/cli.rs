@@ -133,6 +133,8 @@ pub(crate) enum Command {
     Prune(command::prune::Arguments),
     Stats(command::stats::Arguments),
     Audit(command::audit::Arguments),
+    Serve(command::serve::Arguments),
+    Token(command::token::Arguments),
     Check(command::check::Arguments),
     Db(command::db::Arguments),
     Key(command::key::Arguments),

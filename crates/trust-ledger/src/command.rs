@@ -16,8 +16,10 @@ pub(crate) mod lift_hold;
 pub(crate) mod list;
 pub(crate) mod prune;
 pub(crate) mod revoke;
+pub(crate) mod serve;
 pub(crate) mod show;
 pub(crate) mod stats;
+pub(crate) mod token;
 
 use std::io::{self, BufRead, IsTerminal, Write};
 
@@ -68,6 +70,8 @@ async fn with_ledger(global: &Global, output: &Output, command: Command) -> Resu
         Command::Prune(arguments) => prune::run(registry, output, &arguments).await,
         Command::Stats(arguments) => stats::run(registry, output, &arguments).await,
         Command::Audit(arguments) => audit::run(registry, output, &arguments).await,
+        Command::Token(arguments) => token::run(registry, output, &arguments).await,
+        Command::Serve(arguments) => serve::run(registry, output, arguments).await,
         // `run` has taken these.
         Command::Init(_) | Command::Check(_) | Command::Db(_) | Command::Key(_) | Command::Completions(_) => {
             Ok(Exit::Done)

@@ -76,6 +76,7 @@ impl FilterArguments {
             None => None,
         };
         Ok(Filter {
+            serial: None,
             status: self.status,
             category: self.category,
             issuer,

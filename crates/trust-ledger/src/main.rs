@@ -15,6 +15,7 @@ mod pages;
 mod selection;
 mod settings;
 
+use std::io::IsTerminal;
 use std::process::ExitCode;
 
 use clap::Parser;
@@ -49,9 +50,11 @@ fn run(cli: Cli) -> Exit {
     })
 }
 
-/// Warnings, and more with `-v`, on standard error. `RUST_LOG` says it in detail.
+/// Warnings, and more with `-v`, on standard error; of the service, what it does. `RUST_LOG` says it in detail. What no terminal
+/// shows is for programs: the service then logs JSON.
 fn log_to_stderr(cli: &Cli) {
-    let level = match (cli.global.quiet, cli.global.verbose) {
+    let is_service = matches!(cli.command, Command::Serve(_));
+    let level = match (cli.global.quiet, cli.global.verbose + u8::from(is_service)) {
         (true, _) => "error",
         (false, 0) => "warn",
         (false, 1) => "info",
@@ -61,5 +64,10 @@ fn log_to_stderr(cli: &Cli) {
     let steps = if matches!(cli.command, Command::Check(_)) { ",strongroom::check=off" } else { "" };
     let usual = || EnvFilter::new(format!("{level}{steps}"));
     let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| usual());
-    tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).with_ansi(false).compact().init();
+    let log = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
+    if is_service && !std::io::stderr().is_terminal() {
+        log.json().flatten_event(true).with_span_list(false).init();
+    } else {
+        log.with_ansi(false).compact().init();
+    }
 }

@@ -42,6 +42,10 @@ pub(crate) struct Arguments {
     #[arg(long, value_name = "ACTOR")]
     by: Option<String>,
 
+    /// Made in this request of the service: its x-request-id
+    #[arg(long, value_name = "ID")]
+    request: Option<String>,
+
     /// At or after this day, or within this time (7d)
     #[arg(long, value_name = "WHEN")]
     since: Option<When>,
@@ -76,6 +80,7 @@ pub(crate) async fn run(registry: &Registry, output: &Output, arguments: &Argume
         },
         action: arguments.action.clone(),
         actor: arguments.by.clone(),
+        request: arguments.request.clone(),
         since: arguments.since.map(|when| when.ago(now)),
         until: arguments.until.map(|when| when.ago(now)),
     };
@@ -139,7 +144,8 @@ impl Writer {
                 }
             }
             Writer::Csv { has_titles } => {
-                let titles: &[&str] = &["id", "at", "actor", "action", "object", "before", "after"];
+                let titles: &[&str] =
+                    &["id", "at", "actor", "action", "object", "before", "after", "origin", "request"];
                 let mut writer = csv_writer(Vec::new(), titles)?;
                 for event in events {
                     writer.write_record(csv_fields(event)).map_err(csv_failed)?;
@@ -170,7 +176,7 @@ impl Writer {
     }
 }
 
-fn csv_fields(event: &Event) -> [String; 7] {
+fn csv_fields(event: &Event) -> [String; 9] {
     let json = |value: &Option<serde_json::Value>| value.as_ref().map(ToString::to_string).unwrap_or_default();
     [
         event.id.to_string(),
@@ -180,6 +186,8 @@ fn csv_fields(event: &Event) -> [String; 7] {
         event.object.to_string(),
         json(&event.before),
         json(&event.after),
+        event.origin.clone().unwrap_or_default(),
+        event.request.clone().unwrap_or_default(),
     ]
     .map(|field| csv_text(&field))
 }
@@ -188,6 +196,8 @@ fn table(events: &[Event]) -> Table {
     let mut table = Table::new([
         Column::new("AT"),
         Column::new("ACTOR").cut_to(10, 0),
+        // Left out with its title where everything was done on this machine.
+        Column::new("FROM").optional(2),
         Column::new("ACTION"),
         Column::new("OBJECT").optional(0),
         Column::new("CHANGE").cut_to(16, 1),
@@ -196,6 +206,7 @@ fn table(events: &[Event]) -> Table {
         table.row([
             Cell::from(moment(event.at)),
             Cell::from(&event.actor),
+            Cell::from(event.origin.clone().unwrap_or_default()),
             Cell::from(&event.action),
             Cell::from(event.object.to_string()),
             Cell::from(change(event)),
@@ -223,7 +234,9 @@ fn change(event: &Event) -> String {
         (Some(only), None) | (None, Some(only)) => {
             let serial = || field(only, "serial").map(|serial| format!("serial {serial}"));
             let reason = field(only, "reason").map(|reason| format!(", {reason}")).unwrap_or_default();
-            field(only, "subject").filter(|text| !text.is_empty()).or_else(serial).unwrap_or_default() + &reason
+            let token = || Some(format!("{}, {}", field(only, "name")?, field(only, "role")?));
+            let named = field(only, "subject").filter(|text| !text.is_empty()).or_else(serial).or_else(token);
+            named.unwrap_or_default() + &reason
         }
         _ => String::new(),
     }

@@ -3,12 +3,11 @@
 use std::io::{self, IsTerminal, Write};
 use std::path::PathBuf;
 
-use base64::Engine as _;
-use base64::engine::general_purpose::STANDARD;
 use clap::Args;
 use serde::Serialize;
 use uuid::Uuid;
 
+use trust_ledger_registry::certificate::pem;
 use trust_ledger_registry::{Record, Registry};
 
 use crate::failure::{Exit, Failure, Result};
@@ -16,9 +15,6 @@ use crate::filter::FilterArguments;
 use crate::output::file::Replacement;
 use crate::output::{Output, json, number::counted};
 use crate::pages::Pages;
-
-/// Characters on a line of PEM (RFC 7468 §2).
-const PEM_LINE: usize = 64;
 
 /// Write certificates as PEM, or one as DER
 #[derive(Args, Debug)]
@@ -113,37 +109,4 @@ async fn write_all(registry: &Registry, output: &Output, arguments: &Arguments, 
         return Err(Failure::not_found("no certificate matches"));
     }
     Ok(count)
-}
-
-/// A certificate in PEM (RFC 7468 §5).
-pub(crate) fn pem(der: &[u8]) -> String {
-    let body = STANDARD.encode(der);
-    let mut text = String::with_capacity(body.len() + body.len() / PEM_LINE + 64);
-    text.push_str("-----BEGIN CERTIFICATE-----\n");
-    let mut rest = body.as_str();
-    while !rest.is_empty() {
-        // Base64 is ASCII, so any place is a character's boundary.
-        let (line, after) = rest.split_at(rest.len().min(PEM_LINE));
-        text.push_str(line);
-        text.push('\n');
-        rest = after;
-    }
-    text.push_str("-----END CERTIFICATE-----\n");
-    text
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn pem_has_lines_of_64_characters_and_holds_what_was_put_in() {
-        for length in [1, 47, 48, 49, 1_000] {
-            let content: Vec<u8> = (0..length).map(|byte| (byte % 251) as u8).collect();
-            let text = pem(&content);
-            let body: String = text.lines().filter(|line| !line.starts_with('-')).collect();
-            assert_eq!(openssl::base64::decode_block(&body).unwrap(), content);
-            assert!(text.lines().all(|line| line.len() <= PEM_LINE), "{text}");
-        }
-    }
 }

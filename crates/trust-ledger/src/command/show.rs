@@ -6,10 +6,9 @@ use clap::Args;
 use serde::Serialize;
 use time::OffsetDateTime;
 
-use trust_ledger_registry::certificate::NEVER;
+use trust_ledger_registry::certificate::{NEVER, pem};
 use trust_ledger_registry::{Certificate, Record, Registry, Revocation};
 
-use crate::command::export::pem;
 use crate::failure::{Exit, Failure, Result};
 use crate::output::escape::for_terminal;
 use crate::output::record::{WithMore, tone};

@@ -1,20 +1,14 @@
 //! `stats`: how many certificates of each kind there are.
 
-mod prometheus;
-
-use std::collections::BTreeMap;
 use std::fmt::Write as _;
 use std::io::Write as _;
 use std::path::PathBuf;
-use std::time::Duration;
 
 use clap::Args;
-use serde::Serialize;
 use time::{Month, OffsetDateTime};
 use unicode_width::UnicodeWidthStr;
-use uuid::Uuid;
 
-use trust_ledger_registry::{Category, Counts, Expiring, Finding, FindingCounts, IssuerCount, Registry, Status};
+use trust_ledger_registry::{Counts, FindingCounts, IssuerCount, Registry, Stats};
 
 use crate::failure::{Exit, Result};
 use crate::output::Output;
@@ -47,43 +41,9 @@ pub(crate) struct Arguments {
     output: Option<PathBuf>,
 }
 
-/// The JSON of `stats`.
-#[derive(Serialize)]
-struct Stats<'a> {
-    total: u64,
-    by_status: &'a BTreeMap<Status, u64>,
-    by_category: &'a BTreeMap<Category, u64>,
-    by_issuer: Vec<ByIssuer<'a>>,
-    certificates_with_findings: u64,
-    by_finding: &'a BTreeMap<Finding, u64>,
-    expiring_by_month: Vec<ByMonth>,
-}
-
-#[derive(Serialize)]
-struct ByIssuer<'a> {
-    issuer_id: Uuid,
-    issuer: &'a str,
-    certificates: u64,
-    key_id: Option<&'a str>,
-}
-
-#[derive(Serialize)]
-struct ByMonth {
-    month: String,
-    certificates: u64,
-}
-
 pub(crate) async fn run(registry: &Registry, output: &Output, arguments: &Arguments) -> Result<Exit> {
-    let counts = registry.counts().await?;
-    let findings = registry.findings().await?;
-    let now = OffsetDateTime::now_utc();
     if arguments.prometheus {
-        let mut soon = Vec::new();
-        for days in prometheus::SOON {
-            let within = Some(Duration::from_secs(days * 86_400));
-            soon.push((days, registry.count_expiring(&Expiring { within, ..Expiring::default() }).await?));
-        }
-        let text = prometheus::metrics(&counts, &findings, &soon, now);
+        let text = registry.metrics(true).await?;
         match &arguments.output {
             None => output.text(&text)?,
             Some(path) => {
@@ -92,34 +52,14 @@ pub(crate) async fn run(registry: &Registry, output: &Output, arguments: &Argume
                 file.finish()?;
             }
         }
-    } else if output.is_json() {
-        output.object(&Stats {
-            total: counts.total,
-            by_status: &counts.by_status,
-            by_category: &counts.by_category,
-            by_issuer: counts
-                .by_issuer
-                .iter()
-                .map(|issuer| ByIssuer {
-                    issuer_id: issuer.issuer_id,
-                    issuer: &issuer.name,
-                    certificates: issuer.certificates,
-                    key_id: issuer.key_id.as_deref(),
-                })
-                .collect(),
-            certificates_with_findings: findings.certificates,
-            by_finding: &findings.by_finding,
-            expiring_by_month: counts
-                .by_month
-                .iter()
-                .map(|month| ByMonth {
-                    month: format!("{:04}-{:02}", month.year, month.month),
-                    certificates: month.certificates,
-                })
-                .collect(),
-        })?;
+        return Ok(Exit::Done);
+    }
+    let counts = registry.counts().await?;
+    let findings = registry.findings().await?;
+    if output.is_json() {
+        output.object(&Stats::new(&counts, &findings))?;
     } else {
-        output.text(&describe(&counts, &findings, now, output.chart_width()))?;
+        output.text(&describe(&counts, &findings, OffsetDateTime::now_utc(), output.chart_width()))?;
     }
     Ok(Exit::Done)
 }

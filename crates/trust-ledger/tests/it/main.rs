@@ -12,6 +12,7 @@ mod keys;
 mod list;
 mod revoke;
 mod server;
+mod service;
 mod show;
 mod stats;
 #[cfg(target_os = "linux")]

@@ -36,6 +36,7 @@ pub(crate) struct Parameters {
     #[param(minimum = 1, maximum = 1000, default = 100)]
     limit: Option<u32>,
     /// Where the page begins: `next` of the page before.
+    #[param(format = Uuid)]
     cursor: Option<String>,
 }
 

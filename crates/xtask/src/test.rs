@@ -6,7 +6,7 @@
 //! | variable | is |
 //! |---|---|
 //! | `TRUST_LEDGER_PKITS` | PKITS' folder, with `certs/*.crt` and `crls/*.crl` |
-//! | `TRUST_LEDGER_PYTHON` | a Python interpreter that can import `sqlcipher3`, `boto3`, `freezegun` and `moto` |
+//! | `TRUST_LEDGER_PYTHON` | a Python interpreter that can import `sqlcipher3`, `boto3`, `freezegun`, `moto` and `schemathesis` |
 //! | `TRUST_LEDGER_REQUIRE_JUDGES` | `1`: they are there, so a test that misses one fails and must not skip |
 //!
 //! A test whose judge is missing prints `skipped: needs …` and returns, so that a bare `cargo test` works everywhere;

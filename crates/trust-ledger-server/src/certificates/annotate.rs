@@ -69,7 +69,12 @@ impl AnnotationPatch {
     path = "/v1/certificates/{certificate}",
     tag = "certificates",
     params(
-        ("certificate" = String, Path, description = "Its id, or its SHA-256 in hex."),
+        (
+            "certificate" = String,
+            Path,
+            description = "Its id, or its SHA-256 in hex.",
+            pattern = "^([0-9a-fA-F]{8}-([0-9a-fA-F]{4}-){3}[0-9a-fA-F]{12}|[0-9a-fA-F]{64})$"
+        ),
         ("if-match" = Option<String>, Header, description = "The ETag of the JSON that was read."),
     ),
     request_body(content((AnnotationPatch = "application/merge-patch+json"), (AnnotationPatch = "application/json"))),

@@ -23,6 +23,7 @@ const MOST: u32 = 1_000;
 #[into_params(parameter_in = Query)]
 pub(crate) struct Parameters {
     /// With this serial, in hex.
+    #[param(pattern = "^-?(0x)?[0-9a-fA-F:]*[0-9a-fA-F][0-9a-fA-F:]*$", max_length = 4096)]
     serial: Option<String>,
     /// Of this issuer: its id.
     issuer: Option<Uuid>,
@@ -56,6 +57,7 @@ pub(crate) struct Parameters {
     #[param(minimum = 1, maximum = 1000, default = 100)]
     limit: Option<u32>,
     /// Where the page begins: `next` of the page before.
+    #[param(format = Uuid)]
     cursor: Option<String>,
     /// Whether to count all that match.
     total: bool,

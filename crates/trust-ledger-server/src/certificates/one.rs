@@ -21,7 +21,12 @@ use crate::service::Service;
     get,
     path = "/v1/certificates/{certificate}",
     tag = "certificates",
-    params(("certificate" = String, Path, description = "Its id, or its SHA-256 in hex.")),
+    params((
+            "certificate" = String,
+            Path,
+            description = "Its id, or its SHA-256 in hex.",
+            pattern = "^([0-9a-fA-F]{8}-([0-9a-fA-F]{4}-){3}[0-9a-fA-F]{12}|[0-9a-fA-F]{64})$"
+        )),
     responses(
         (status = 200, description = "The certificate.", content(
             (Record = "application/json"),

@@ -55,7 +55,12 @@ pub(crate) enum RevokeOutcome {
     post,
     path = "/v1/certificates/{certificate}/revoke",
     tag = "revocations",
-    params(("certificate" = String, Path, description = "Its id, or its SHA-256 in hex.")),
+    params((
+            "certificate" = String,
+            Path,
+            description = "Its id, or its SHA-256 in hex.",
+            pattern = "^([0-9a-fA-F]{8}-([0-9a-fA-F]{4}-){3}[0-9a-fA-F]{12}|[0-9a-fA-F]{64})$"
+        )),
     request_body = Revocation,
     responses((status = 200, description = "It is revoked.", body = Revoked), Problems),
     security(("token" = ["revoker"]))
@@ -108,7 +113,12 @@ pub(crate) enum LiftOutcome {
     post,
     path = "/v1/certificates/{certificate}/lift-hold",
     tag = "revocations",
-    params(("certificate" = String, Path, description = "Its id, or its SHA-256 in hex.")),
+    params((
+            "certificate" = String,
+            Path,
+            description = "Its id, or its SHA-256 in hex.",
+            pattern = "^([0-9a-fA-F]{8}-([0-9a-fA-F]{4}-){3}[0-9a-fA-F]{12}|[0-9a-fA-F]{64})$"
+        )),
     responses(
         (status = 200, description = "It is not on hold.", body = Lifted),
         (status = 409, description = "It is revoked for good.", body = Document, content_type = "application/problem+json"),

@@ -9,4 +9,5 @@ mod description;
 mod limits;
 mod operation;
 mod revocations;
+mod schemathesis;
 mod support;

@@ -17,7 +17,7 @@ const PKITS: (usize, usize) = (405, 173);
 
 /// Opens and reads a SQLCipher database in memory, then says where PKITS is.
 const PROBE: &str = "
-import os, boto3, cryptography_vectors, freezegun, moto, sqlcipher3
+import os, boto3, cryptography_vectors, freezegun, moto, schemathesis, sqlcipher3
 base = sqlcipher3.connect(':memory:')
 base.execute(\"PRAGMA key = 'probe'\")
 version = base.execute('PRAGMA cipher_version').fetchone()
@@ -30,7 +30,7 @@ print(os.path.join(os.path.dirname(cryptography_vectors.__file__), 'x509', 'PKIT
 pub(super) struct Judges {
     /// Folder with `certs/` and `crls/`.
     pub(super) pkits: PathBuf,
-    /// Interpreter that can import `sqlcipher3`, `boto3`, `freezegun` and `moto`.
+    /// Interpreter that can import `sqlcipher3`, `boto3`, `freezegun`, `moto` and `schemathesis`.
     pub(super) python: PathBuf,
 }
 

@@ -8,7 +8,7 @@ use trust_ledger_server::{Server, Settings};
 use crate::support::on_file;
 
 /// Requests for each operation; `TRUST_LEDGER_SCHEMATHESIS_EXAMPLES` says another number.
-const EXAMPLES: u32 = 20;
+const EXAMPLES: u32 = 10;
 
 /// Every answer is one that the description has: its status, its type, its form; none is a failure of the service; what the
 /// description forbids is refused, and nobody is let in without a token.

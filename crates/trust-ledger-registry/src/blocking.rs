@@ -19,7 +19,8 @@ use crate::import::{ImportInput, ImportOptions, ImportProgress, ImportStopped, I
 use crate::record::{AnnotationChange, Annotations, Issuer, Record, Registration, Revocation, Status};
 use crate::registry::{
     Annotated, Counts, CrlEntry, CrlQuery, DeleteTarget, EventFilter, EventPage, Expiring, Filter, FindingCounts, Lift,
-    ListPage, Page, Pruned, RecordedRevocations, RevocationEntry, RevocationRequest, RevocationTarget, Revoke,
+    ListPage, Page, Pruned, RecordedRevocations, RevocationEntry, RevocationRequest, RevocationTarget, Revoke, Role,
+    Token, TokenText,
 };
 use crate::serial::Serial;
 
@@ -57,6 +58,12 @@ impl Registry {
     /// The same register, with changes recorded as made by `actor`: a user, a token's name, a job.
     pub fn acting_as(&self, actor: &str) -> Registry {
         self.inner.acting_as(actor).into()
+    }
+
+    /// The same register, with changes recorded as asked for from `origin`, such as a client's address, by the request with
+    /// this id.
+    pub fn from_origin(&self, origin: &str, request: Option<&str>) -> Registry {
+        self.inner.from_origin(origin, request).into()
     }
 
     /// The same register with another clock: for tests, and for what was or will be valid at another time.
@@ -188,6 +195,21 @@ waiting! {
 
     /// Deletes the certificates that expired longer ago than this.
     fn prune(&self, expired_for: Duration) -> Result<Pruned>;
+
+    /// Makes a token.
+    fn create_token(&self, name: &str, role: Role, expires_at: Option<OffsetDateTime>) -> Result<(Token, TokenText)>;
+
+    /// Every token there ever was, newest first.
+    fn tokens(&self) -> Result<Vec<Token>>;
+
+    /// Revokes a token.
+    fn revoke_token(&self, id: Uuid) -> Result<Option<Token>>;
+
+    /// The token with this text, live or not.
+    fn token(&self, presented: &str) -> Result<Option<Token>>;
+
+    /// Notes when tokens were used.
+    fn note_token_uses(&self, uses: &[(Uuid, OffsetDateTime)]) -> Result<()>;
 }
 
 /// A second handle on the same register.

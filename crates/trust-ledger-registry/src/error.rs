@@ -70,6 +70,26 @@ pub enum Error {
         /// What was asked for.
         id: Uuid,
     },
+    /// A token was to have no name, or one of blanks.
+    #[error("a token needs a name, which the audit trail shows for whoever presents it")]
+    TokenWithoutName,
+    /// A live token has the name that another was to get.
+    #[error("a live token is named {name:?}: revoke it, or choose another name")]
+    TokenNameTaken {
+        /// The name.
+        name: String,
+    },
+    /// A token was to expire before it is made.
+    #[error("a token cannot expire at {}: it is {} now", timestamp::text(*expires_at), timestamp::text(*now))]
+    TokenExpiresInPast {
+        /// When it was to expire.
+        expires_at: OffsetDateTime,
+        /// The ledger's clock.
+        now: OffsetDateTime,
+    },
+    /// The system gave no random bytes for a secret.
+    #[error("no random bytes can be had")]
+    Random(#[source] openssl::error::ErrorStack),
     /// An input could not be read.
     #[error("{input} cannot be read")]
     Input {

@@ -10,6 +10,7 @@ use crate::error::Result;
 use crate::schema::MIGRATIONS;
 
 mod annotate;
+mod author;
 mod counts;
 mod crl;
 mod delete;
@@ -30,6 +31,7 @@ mod revocations;
 mod revoke;
 mod row;
 mod sql;
+mod token;
 
 pub use annotate::Annotated;
 pub use counts::{Counts, FindingCounts, IssuerCount, MonthCount};
@@ -43,6 +45,9 @@ pub use list::{ListPage, MAX_PAGE, Page};
 pub(crate) use revocation_lists::{CheckedLists, Told, Verdict};
 pub use revocations::{RecordedRevocations, RevocationEntry};
 pub use revoke::{Lift, RevocationRequest, RevocationTarget, Revoke};
+pub use token::{Role, Token, TokenText, UnknownRole};
+
+use author::Author;
 
 /// The register of certificates.
 ///
@@ -64,7 +69,7 @@ pub struct Registry {
     db: Database,
     issuers: Arc<issuers::Issuers>,
     sweep: Arc<register::Sweep>,
-    actor: Arc<str>,
+    author: Arc<Author>,
     clock: Clock,
 }
 
@@ -81,7 +86,7 @@ impl Registry {
             db,
             issuers: Arc::default(),
             sweep: Arc::default(),
-            actor: Arc::from("ledger"),
+            author: Arc::new(Author::named("ledger")),
             clock: Arc::new(OffsetDateTime::now_utc),
         }
     }
@@ -97,8 +102,13 @@ impl Registry {
 
     /// The same register, with changes recorded as made by `actor`: a user, a token's name, a job.
     pub fn acting_as(&self, actor: &str) -> Registry {
-        let actor = crate::record::normal_text(actor).unwrap_or_else(|| "unnamed".to_owned());
-        Registry { actor: Arc::from(actor), ..self.clone() }
+        Registry { author: Arc::new(self.author.acting_as(actor)), ..self.clone() }
+    }
+
+    /// The same register, with changes recorded as asked for from `origin`, such as a client's address, by the request with
+    /// this id.
+    pub fn from_origin(&self, origin: &str, request: Option<&str>) -> Registry {
+        Registry { author: Arc::new(self.author.from_origin(origin, request)), ..self.clone() }
     }
 
     /// The same register with another clock: for tests, and for what was or will be valid at another time.
@@ -126,7 +136,7 @@ impl Registry {
 
 impl fmt::Debug for Registry {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Registry").field("actor", &self.actor).finish_non_exhaustive()
+        f.debug_struct("Registry").field("author", &self.author).finish_non_exhaustive()
     }
 }
 

@@ -11,9 +11,12 @@ use strongroom::{Migration, Migrations};
 /// let db = strongroom::Config::memory().migrations(&trust_ledger_registry::MIGRATIONS).migrate(true).connect().await?;
 /// # Ok(()) }
 /// ```
-pub static MIGRATIONS: Migrations =
-    Migrations::new(&[Migration::new(1, "initial", include_str!("sqlite/0001_initial.sql"))
-        .on_postgres(include_str!("postgres/0001_initial.sql"))]);
+pub static MIGRATIONS: Migrations = Migrations::new(&[
+    Migration::new(1, "initial", include_str!("sqlite/0001_initial.sql"))
+        .on_postgres(include_str!("postgres/0001_initial.sql")),
+    Migration::new(2, "tokens and origins", include_str!("sqlite/0002_tokens_and_origins.sql"))
+        .on_postgres(include_str!("postgres/0002_tokens_and_origins.sql")),
+]);
 
 /// The page cache that a ledger wants for each connection, in KiB (64 MiB), for [`strongroom::Config::cache_kib`]. With
 /// less, imports beyond some 100,000 certificates read pages of their indexes again and again.

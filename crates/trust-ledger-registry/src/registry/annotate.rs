@@ -82,7 +82,7 @@ impl Registry {
         batch.push_many(ADD_TAG, added.map(|tag| params![tag, id]));
         let event = EventRow {
             at: self.now(),
-            actor: self.actor.clone(),
+            author: self.author.clone(),
             action: action::CERTIFICATE_ANNOTATED,
             object: id,
             before: Some(json!(before).to_string()),

@@ -153,7 +153,7 @@ impl Registry {
             batch.push_many(TAG, tags.iter().map(|tag| params![tag, *id]));
             let event = EventRow {
                 at: now,
-                actor: self.actor.clone(),
+                author: self.author.clone(),
                 action: action::CERTIFICATE_DELETED,
                 object: *id,
                 before: Some(event.clone()),

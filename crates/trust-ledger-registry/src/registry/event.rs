@@ -8,6 +8,7 @@ use time::OffsetDateTime;
 use uuid::Uuid;
 
 use super::Registry;
+use super::author::Author;
 use super::page::Query;
 use super::row::damaged;
 use crate::error::{Error, Result};
@@ -26,9 +27,11 @@ pub(super) mod action {
     pub(crate) const REVOCATION_LIST_DROPPED: &str = "revocation-list.dropped";
     pub(crate) const REVOCATION_LIST_FORGED: &str = "revocation-list.forged";
     pub(crate) const ISSUER_RESOLVED: &str = "issuer.resolved";
+    pub(crate) const TOKEN_CREATED: &str = "token.created";
+    pub(crate) const TOKEN_REVOKED: &str = "token.revoked";
 
     /// All of them.
-    pub(crate) const ALL: [&str; 11] = [
+    pub(crate) const ALL: [&str; 13] = [
         CERTIFICATE_REGISTERED,
         CERTIFICATE_ANNOTATED,
         CERTIFICATE_DELETED,
@@ -40,6 +43,8 @@ pub(super) mod action {
         REVOCATION_LIST_DROPPED,
         REVOCATION_LIST_FORGED,
         ISSUER_RESOLVED,
+        TOKEN_CREATED,
+        TOKEN_REVOKED,
     ];
 }
 
@@ -57,26 +62,33 @@ pub struct Event {
     /// What was done: `certificate.registered`, `certificate.annotated`, `certificate.deleted`, `revocation.recorded`,
     /// `revocation.changed` (a hold made final, a reason that became keyCompromise, a CRL that could be checked),
     /// `revocation.lifted`, `revocation.dropped` (its CRL was not its issuer's), `revocation-list.recorded`,
-    /// `revocation-list.dropped`, `revocation-list.forged` (its issuer did not sign it), `issuer.resolved`.
+    /// `revocation-list.dropped`, `revocation-list.forged` (its issuer did not sign it), `issuer.resolved`,
+    /// `token.created`, `token.revoked`.
     pub action: String,
-    /// What it was done to: a certificate's id, or an issuer's when the change is to several certificates or to a
-    /// serial without one.
+    /// What it was done to: a certificate's id, an issuer's when the change is to several certificates or to a
+    /// serial without one, or a token's.
     pub object: Uuid,
     /// What was there before; `None` when nothing was.
     pub before: Option<serde_json::Value>,
     /// What is there since; `None` when nothing is.
     pub after: Option<serde_json::Value>,
+    /// From where, such as the address of who asked a service for it; `None` when it was not asked for over a network.
+    pub origin: Option<String>,
+    /// The id of the request that it answered.
+    pub request: Option<String>,
 }
 
 /// Which events are asked for; all that is `None` matches all.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct EventFilter {
-    /// Of this certificate or issuer.
+    /// Of this certificate, issuer or token.
     pub object: Option<Uuid>,
     /// Of this kind, such as `certificate.deleted`.
     pub action: Option<String>,
     /// By this actor.
     pub actor: Option<String>,
+    /// Made by this request.
+    pub request: Option<String>,
     /// At or after.
     pub since: Option<OffsetDateTime>,
     /// Before.
@@ -108,11 +120,13 @@ impl Registry {
         let limit = page.checked_limit()?;
         let mut query = Query::new(
             self.db.dialect(),
-            "-- events\nSELECT e.id, e.at, e.actor, e.action, e.object, e.before, e.after FROM event AS e WHERE 1 = 1",
+            "-- events\nSELECT e.id, e.at, e.actor, e.action, e.object, e.before, e.after, e.origin, e.request \
+             FROM event AS e WHERE 1 = 1",
         );
         query.push_some(" AND e.object = $", filter.object);
         query.push_some(" AND e.action = $", filter.action.as_deref());
         query.push_some(" AND e.actor = $", filter.actor.as_deref());
+        query.push_some(" AND e.request = $", filter.request.as_deref());
         query.push_some(" AND e.at >= $", filter.since);
         query.push_some(" AND e.at < $", filter.until);
         query.push_some(" AND e.id < $", page.cursor()?);
@@ -141,13 +155,15 @@ fn event(row: &Row) -> Result<Event> {
         object: row.get(4)?,
         before: json(5, "before")?,
         after: json(6, "after")?,
+        origin: row.get(7)?,
+        request: row.get(8)?,
     })
 }
 
 /// An event on its way into the database.
 pub(super) struct EventRow {
     pub(super) at: OffsetDateTime,
-    pub(super) actor: Arc<str>,
+    pub(super) author: Arc<Author>,
     pub(super) action: &'static str,
     pub(super) object: Uuid,
     pub(super) before: Option<String>,
@@ -156,12 +172,13 @@ pub(super) struct EventRow {
 
 impl EventRow {
     pub(super) const INSERT: &str = "-- record event\n\
-        INSERT INTO event (id, at, actor, action, object, before, after) VALUES ($1, $2, $3, $4, $5, $6, $7)";
+        INSERT INTO event (id, at, actor, action, object, before, after, origin, request) \
+        VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9)";
 
     /// Only when the certificate it is about is there: its insert may have been refused.
     pub(super) const INSERT_FOR_CERTIFICATE: &str = "-- record event for certificate\n\
-        INSERT OR FAIL INTO event (id, at, actor, action, object, before, after) \
-        SELECT $1, $2, $3, $4, $5, $6, $7 WHERE EXISTS (SELECT 1 FROM certificate AS c WHERE c.id = $5)";
+        INSERT OR FAIL INTO event (id, at, actor, action, object, before, after, origin, request) \
+        SELECT $1, $2, $3, $4, $5, $6, $7, $8, $9 WHERE EXISTS (SELECT 1 FROM certificate AS c WHERE c.id = $5)";
 
     pub(super) fn params(&self) -> Params {
         Params::from(self.values())
@@ -171,11 +188,13 @@ impl EventRow {
         vec![
             Uuid::now_v7().into(),
             self.at.into(),
-            (&*self.actor).into(),
+            self.author.actor.as_str().into(),
             self.action.into(),
             self.object.into(),
             self.before.as_deref().into(),
             self.after.as_deref().into(),
+            self.author.origin.as_deref().into(),
+            self.author.request.as_deref().into(),
         ]
     }
 }

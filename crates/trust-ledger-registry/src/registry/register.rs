@@ -137,7 +137,7 @@ impl Registry {
     fn registered(&self, entry: &Entry<'_>, now: OffsetDateTime) -> EventRow {
         EventRow {
             at: now,
-            actor: self.actor.clone(),
+            author: self.author.clone(),
             action: action::CERTIFICATE_REGISTERED,
             object: entry.id,
             before: None,

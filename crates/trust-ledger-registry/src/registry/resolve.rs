@@ -134,7 +134,7 @@ impl Registry {
     fn resolved(&self, old: Uuid, new: Uuid, certificates: u64, revocations: u64) -> EventRow {
         EventRow {
             at: self.now(),
-            actor: self.actor.clone(),
+            author: self.author.clone(),
             action: action::ISSUER_RESOLVED,
             object: new,
             before: Some(serde_json::json!({ "issuer_id": old }).to_string()),

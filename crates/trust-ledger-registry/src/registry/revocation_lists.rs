@@ -362,7 +362,7 @@ impl Registry {
         let number = list.crl_number();
         let event = EventRow {
             at: now,
-            actor: self.actor.clone(),
+            author: self.author.clone(),
             action: action::REVOCATION_LIST_RECORDED,
             object: issuer,
             before: None,
@@ -408,7 +408,7 @@ impl Registry {
         });
         let event = EventRow {
             at: now,
-            actor: self.actor.clone(),
+            author: self.author.clone(),
             action: action::REVOCATION_LIST_FORGED,
             object: issuer,
             before: None,
@@ -445,7 +445,7 @@ impl Registry {
             let (issuer, source): (Uuid, String) = (row.get(0)?, row.get(1)?);
             let event = EventRow {
                 at: self.now(),
-                actor: self.actor.clone(),
+                author: self.author.clone(),
                 action: action::REVOCATION_LIST_DROPPED,
                 object: issuer,
                 before: Some(json!({ "fingerprint_sha256": hex(&fingerprint), "source": source }).to_string()),
@@ -472,7 +472,7 @@ impl Registry {
             let current = Current { reason: reason_of(row.get(2)?)?, revoked_at: row.get(3)?, checked: false };
             let event = EventRow {
                 at: now,
-                actor: self.actor.clone(),
+                author: self.author.clone(),
                 action: action::REVOCATION_DROPPED,
                 object: row.get::<Option<Uuid>>(4)?.unwrap_or(issuer),
                 before: Some(current.to_json(issuer, &serial)),

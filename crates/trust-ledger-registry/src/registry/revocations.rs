@@ -255,7 +255,7 @@ impl Registry {
             };
             let event = EventRow {
                 at: now,
-                actor: self.actor.clone(),
+                author: self.author.clone(),
                 action,
                 object: certificates.get(serial).copied().unwrap_or(issuer),
                 before: current.map(|current| current.to_json(issuer, &entry.serial)),

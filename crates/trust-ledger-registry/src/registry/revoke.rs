@@ -230,17 +230,19 @@ impl Registry {
     /// seen.
     fn push_event(&self, batch: &mut Batch, found: &Found, next: Option<Current>, now: OffsetDateTime) {
         const OF_NEW: &str = "-- record event of revocation\n\
-            INSERT INTO event (id, at, actor, action, object, before, after) SELECT $1, $2, $3, $4, $5, $6, $7 \
-            WHERE EXISTS (SELECT 1 FROM certificate AS c WHERE c.id = $5 AND c.issuer = $8) \
-              AND NOT EXISTS (SELECT 1 FROM revocation AS r WHERE r.issuer = $8 AND r.serial = $9)";
+            INSERT INTO event (id, at, actor, action, object, before, after, origin, request) \
+            SELECT $1, $2, $3, $4, $5, $6, $7, $8, $9 \
+            WHERE EXISTS (SELECT 1 FROM certificate AS c WHERE c.id = $5 AND c.issuer = $10) \
+              AND NOT EXISTS (SELECT 1 FROM revocation AS r WHERE r.issuer = $10 AND r.serial = $11)";
         const OF_CHANGED: &str = "-- record event of changed revocation\n\
-            INSERT INTO event (id, at, actor, action, object, before, after) SELECT $1, $2, $3, $4, $5, $6, $7 \
+            INSERT INTO event (id, at, actor, action, object, before, after, origin, request) \
+            SELECT $1, $2, $3, $4, $5, $6, $7, $8, $9 \
             WHERE EXISTS (SELECT 1 FROM revocation AS r \
-                          WHERE r.issuer = $8 AND r.serial = $9 AND r.reason = $10 AND r.revoked_at = $11)";
+                          WHERE r.issuer = $10 AND r.serial = $11 AND r.reason = $12 AND r.revoked_at = $13)";
         let json = |state: &Current| state.to_json(found.issuer, &found.serial);
         let event = EventRow {
             at: now,
-            actor: self.actor.clone(),
+            author: self.author.clone(),
             action: match (found.current, next) {
                 (None, _) => action::REVOCATION_RECORDED,
                 (_, Some(_)) => action::REVOCATION_CHANGED,

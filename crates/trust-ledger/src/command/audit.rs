@@ -30,7 +30,7 @@ const AT_ONCE: u32 = 1_000;
 
 Before and after each change are in --json and --csv.")]
 pub(crate) struct Arguments {
-    /// Of this certificate (as in `show`), or of this issuer's or deleted certificate's id
+    /// Of this certificate (as in `show`), or of this issuer's, token's or deleted certificate's id
     #[arg(long, value_name = "CERTIFICATE|ID")]
     of: Option<String>,
 
@@ -41,6 +41,10 @@ pub(crate) struct Arguments {
     /// By this user; --actor is who runs this command
     #[arg(long, value_name = "ACTOR")]
     by: Option<String>,
+
+    /// Made by the request with this id, of a service on the ledger
+    #[arg(long, value_name = "ID")]
+    request: Option<String>,
 
     /// At or after this day, or within this time (7d)
     #[arg(long, value_name = "WHEN")]
@@ -76,6 +80,7 @@ pub(crate) async fn run(registry: &Registry, output: &Output, arguments: &Argume
         },
         action: arguments.action.clone(),
         actor: arguments.by.clone(),
+        request: arguments.request.clone(),
         since: arguments.since.map(|when| when.ago(now)),
         until: arguments.until.map(|when| when.ago(now)),
     };
@@ -139,7 +144,8 @@ impl Writer {
                 }
             }
             Writer::Csv { has_titles } => {
-                let titles: &[&str] = &["id", "at", "actor", "action", "object", "before", "after"];
+                let titles: &[&str] =
+                    &["id", "at", "actor", "action", "object", "before", "after", "origin", "request"];
                 let mut writer = csv_writer(Vec::new(), titles)?;
                 for event in events {
                     writer.write_record(csv_fields(event)).map_err(csv_failed)?;
@@ -170,7 +176,7 @@ impl Writer {
     }
 }
 
-fn csv_fields(event: &Event) -> [String; 7] {
+fn csv_fields(event: &Event) -> [String; 9] {
     let json = |value: &Option<serde_json::Value>| value.as_ref().map(ToString::to_string).unwrap_or_default();
     [
         event.id.to_string(),
@@ -180,6 +186,8 @@ fn csv_fields(event: &Event) -> [String; 7] {
         event.object.to_string(),
         json(&event.before),
         json(&event.after),
+        event.origin.clone().unwrap_or_default(),
+        event.request.clone().unwrap_or_default(),
     ]
     .map(|field| csv_text(&field))
 }
@@ -188,14 +196,18 @@ fn table(events: &[Event]) -> Table {
     let mut table = Table::new([
         Column::new("AT"),
         Column::new("ACTOR").cut_to(10, 0),
+        Column::new("ORIGIN").optional(2),
+        Column::new("REQUEST").optional(0),
         Column::new("ACTION"),
-        Column::new("OBJECT").optional(0),
+        Column::new("OBJECT").optional(1),
         Column::new("CHANGE").cut_to(16, 1),
     ]);
     for event in events {
         table.row([
             Cell::from(moment(event.at)),
             Cell::from(&event.actor),
+            Cell::from(event.origin.as_deref().unwrap_or_default()),
+            Cell::from(event.request.as_deref().unwrap_or_default()),
             Cell::from(&event.action),
             Cell::from(event.object.to_string()),
             Cell::from(change(event)),
@@ -223,7 +235,9 @@ fn change(event: &Event) -> String {
         (Some(only), None) | (None, Some(only)) => {
             let serial = || field(only, "serial").map(|serial| format!("serial {serial}"));
             let reason = field(only, "reason").map(|reason| format!(", {reason}")).unwrap_or_default();
-            field(only, "subject").filter(|text| !text.is_empty()).or_else(serial).unwrap_or_default() + &reason
+            let named = || Some(format!("{}, {}", field(only, "name")?, field(only, "role")?));
+            let what = field(only, "subject").filter(|text| !text.is_empty()).or_else(serial).or_else(named);
+            what.unwrap_or_default() + &reason
         }
         _ => String::new(),
     }

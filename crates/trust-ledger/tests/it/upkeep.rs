@@ -87,7 +87,10 @@ fn the_audit_trail_names_actor_action_and_change() {
     let table = home.run(["audit"]).expect(0).stdout;
     assert!(table.lines().any(|line| line.contains("alice") && line.contains("owner: web")), "{table}");
     let csv = home.run(["audit", "--csv"]).expect(0).stdout;
-    assert!(csv.starts_with("id,at,actor,action,object,before,after\n") && csv.lines().count() == 4, "{csv}");
+    assert!(
+        csv.starts_with("id,at,actor,action,object,before,after,origin,request\n") && csv.lines().count() == 4,
+        "{csv}"
+    );
 }
 
 #[test]

@@ -60,7 +60,8 @@ impl Registry {
         self.inner.acting_as(actor).into()
     }
 
-    /// The same register, with changes recorded as asked for from `origin`, in this request.
+    /// The same register, with changes recorded as asked for from `origin`, such as a client's address, by the request with
+    /// this id.
     pub fn from_origin(&self, origin: &str, request: Option<&str>) -> Registry {
         self.inner.from_origin(origin, request).into()
     }
@@ -184,23 +185,6 @@ waiting! {
     /// The ledger in numbers, in Prometheus' text format.
     fn metrics(&self, by_issuer: bool) -> Result<String>;
 
-    /// Makes a token, whose text is told this once.
-    fn create_token(
-        &self, name: &str, role: Role, expires_at: Option<OffsetDateTime>
-    ) -> Result<(Token, TokenText)>;
-
-    /// All tokens, newest first.
-    fn tokens(&self) -> Result<Vec<Token>>;
-
-    /// Revokes a token.
-    fn revoke_token(&self, id: Uuid) -> Result<Option<Token>>;
-
-    /// The token of this text, whatever its state.
-    fn token(&self, presented: &str) -> Result<Option<Token>>;
-
-    /// Notes when tokens were used.
-    fn note_token_uses(&self, uses: &[(Uuid, OffsetDateTime)]) -> Result<()>;
-
     /// What was changed, by whom and when, page by page.
     fn events(&self, filter: &EventFilter, page: &Page) -> Result<EventPage>;
 
@@ -220,6 +204,21 @@ waiting! {
 
     /// Deletes the certificates that expired longer ago than this.
     fn prune(&self, expired_for: Duration) -> Result<Pruned>;
+
+    /// Makes a token.
+    fn create_token(&self, name: &str, role: Role, expires_at: Option<OffsetDateTime>) -> Result<(Token, TokenText)>;
+
+    /// Every token there ever was, newest first.
+    fn tokens(&self) -> Result<Vec<Token>>;
+
+    /// Revokes a token.
+    fn revoke_token(&self, id: Uuid) -> Result<Option<Token>>;
+
+    /// The token with this text, live or not.
+    fn token(&self, presented: &str) -> Result<Option<Token>>;
+
+    /// Notes when tokens were used.
+    fn note_token_uses(&self, uses: &[(Uuid, OffsetDateTime)]) -> Result<()>;
 }
 
 /// A second handle on the same register.

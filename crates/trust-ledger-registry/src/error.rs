@@ -70,20 +70,26 @@ pub enum Error {
         /// What was asked for.
         id: Uuid,
     },
-    /// A token cannot have this name.
-    #[error("{}", token_name(name, *holder))]
-    TokenName {
-        /// The name; empty when none was given.
+    /// A token was to have no name, or one of blanks.
+    #[error("a token needs a name, which the audit trail shows for whoever presents it")]
+    TokenWithoutName,
+    /// A live token has the name that another was to get.
+    #[error("a live token is named {name:?}: revoke it, or choose another name")]
+    TokenNameTaken {
+        /// The name.
         name: String,
-        /// The token that has it.
-        holder: Option<Uuid>,
     },
-    /// A token would have expired before it was made.
-    #[error("a token that expires at {} could not be used", timestamp::text(*expires_at))]
-    TokenExpired {
-        /// The end that was asked for.
+    /// A token was to expire before it is made.
+    #[error("a token cannot expire at {}: it is {} now", timestamp::text(*expires_at), timestamp::text(*now))]
+    TokenExpiresInPast {
+        /// When it was to expire.
         expires_at: OffsetDateTime,
+        /// The ledger's clock.
+        now: OffsetDateTime,
     },
+    /// The system gave no random bytes for a secret.
+    #[error("no random bytes can be had")]
+    Random(#[source] openssl::error::ErrorStack),
     /// An input could not be read.
     #[error("{input} cannot be read")]
     Input {
@@ -104,13 +110,4 @@ pub enum Error {
         /// What changed.
         what: &'static str,
     },
-}
-
-fn token_name(name: &str, holder: Option<Uuid>) -> String {
-    match holder {
-        Some(holder) => {
-            format!("a token in use is called {name:?} already ({holder}): revoke it, or choose another name")
-        }
-        None => "a token needs a name: the audit trail tells by it who made a change".to_owned(),
-    }
 }

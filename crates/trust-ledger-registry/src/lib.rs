@@ -9,7 +9,8 @@
 //! - *intake*: finding all of these in files and streams, [`intake::read`];
 //! - *issuer*: who signs certificates, by name and key; it is *known* when a certificate of it is in the ledger;
 //! - *record*: what the ledger holds of a certificate, [`Record`];
-//! - *event*: a change to the ledger, recorded with it, [`Event`].
+//! - *event*: a change to the ledger, recorded with it, [`Event`];
+//! - *token*: what a program shows to be let in, by a service on top of the register, [`Token`].
 //!
 //! Start from [`Registry`]: `open` it on a database, or `in_memory` in tests. [`Registry::import`] fills it from files.
 //! Without a runtime, [`blocking::Registry`] is the same.

@@ -10,6 +10,7 @@ use crate::error::Result;
 use crate::schema::MIGRATIONS;
 
 mod annotate;
+mod author;
 mod counts;
 mod crl;
 mod delete;
@@ -31,7 +32,7 @@ mod revoke;
 mod row;
 mod sql;
 mod stats;
-mod tokens;
+mod token;
 
 pub use annotate::Annotated;
 pub use counts::{Counts, FindingCounts, IssuerCount, MonthCount};
@@ -46,7 +47,9 @@ pub(crate) use revocation_lists::{CheckedLists, Told, Verdict};
 pub use revocations::{RecordedRevocations, RevocationEntry};
 pub use revoke::{Lift, RevocationRequest, RevocationTarget, Revoke};
 pub use stats::{IssuerStats, MonthStats, Stats};
-pub use tokens::{Role, Token, TokenText, UnknownRole};
+pub use token::{Role, Token, TokenText, UnknownRole};
+
+use author::Author;
 
 /// The register of certificates.
 ///
@@ -68,7 +71,7 @@ pub struct Registry {
     db: Database,
     issuers: Arc<issuers::Issuers>,
     sweep: Arc<register::Sweep>,
-    author: Arc<event::Author>,
+    author: Arc<Author>,
     clock: Clock,
 }
 
@@ -85,7 +88,7 @@ impl Registry {
             db,
             issuers: Arc::default(),
             sweep: Arc::default(),
-            author: Arc::new(event::Author { actor: "ledger".to_owned(), origin: None, request: None }),
+            author: Arc::new(Author::named("ledger")),
             clock: Arc::new(OffsetDateTime::now_utc),
         }
     }
@@ -101,16 +104,13 @@ impl Registry {
 
     /// The same register, with changes recorded as made by `actor`: a user, a token's name, a job.
     pub fn acting_as(&self, actor: &str) -> Registry {
-        let actor = crate::record::normal_text(actor).unwrap_or_else(|| "unnamed".to_owned());
-        let author = event::Author { actor, ..(*self.author).clone() };
-        Registry { author: Arc::new(author), ..self.clone() }
+        Registry { author: Arc::new(self.author.acting_as(actor)), ..self.clone() }
     }
 
-    /// The same register, with changes recorded as asked for from `origin`, such as a client's address, in this request.
+    /// The same register, with changes recorded as asked for from `origin`, such as a client's address, by the request with
+    /// this id.
     pub fn from_origin(&self, origin: &str, request: Option<&str>) -> Registry {
-        let text = crate::record::normal_text;
-        let author = event::Author { origin: text(origin), request: request.and_then(text), ..(*self.author).clone() };
-        Registry { author: Arc::new(author), ..self.clone() }
+        Registry { author: Arc::new(self.author.from_origin(origin, request)), ..self.clone() }
     }
 
     /// The same register with another clock: for tests, and for what was or will be valid at another time.

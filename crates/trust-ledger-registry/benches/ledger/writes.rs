@@ -144,6 +144,8 @@ fn plainly(from: &Path, to: &Path, count: usize) -> Duration {
             row[0].clone(),
             Value::Null,
             row[32].clone(),
+            Value::Null,
+            Value::Null,
         ];
         run(statements::EVENT, &event);
         db.execute_batch("COMMIT").unwrap();

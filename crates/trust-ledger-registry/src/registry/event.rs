@@ -8,6 +8,7 @@ use time::OffsetDateTime;
 use uuid::Uuid;
 
 use super::Registry;
+use super::author::Author;
 use super::page::Query;
 use super::row::damaged;
 use crate::error::{Error, Result};
@@ -62,31 +63,32 @@ pub struct Event {
     /// What was done: `certificate.registered`, `certificate.annotated`, `certificate.deleted`, `revocation.recorded`,
     /// `revocation.changed` (a hold made final, a reason that became keyCompromise, a CRL that could be checked),
     /// `revocation.lifted`, `revocation.dropped` (its CRL was not its issuer's), `revocation-list.recorded`,
-    /// `revocation-list.dropped`, `revocation-list.forged` (its issuer did not sign it), `issuer.resolved`, `token.created`, `token.revoked`.
+    /// `revocation-list.dropped`, `revocation-list.forged` (its issuer did not sign it), `issuer.resolved`,
+    /// `token.created`, `token.revoked`.
     pub action: String,
-    /// What it was done to: a certificate's id, or an issuer's when the change is to several certificates or to a
+    /// What it was done to: a certificate's id, an issuer's when the change is to several certificates or to a
     /// serial without one, or a token's.
     pub object: Uuid,
     /// What was there before; `None` when nothing was.
     pub before: Option<serde_json::Value>,
     /// What is there since; `None` when nothing is.
     pub after: Option<serde_json::Value>,
-    /// From where it was asked for, such as a client's address; `None` when it was done on the ledger's own machine.
+    /// From where, such as the address of who asked a service for it; `None` when it was not asked for over a network.
     pub origin: Option<String>,
-    /// The request that it was part of; the service's log names it too.
+    /// The id of the request that it answered.
     pub request: Option<String>,
 }
 
 /// Which events are asked for; all that is `None` matches all.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct EventFilter {
-    /// Of this certificate or issuer.
+    /// Of this certificate, issuer or token.
     pub object: Option<Uuid>,
     /// Of this kind, such as `certificate.deleted`.
     pub action: Option<String>,
     /// By this actor.
     pub actor: Option<String>,
-    /// Made in this request.
+    /// Made by this request.
     pub request: Option<String>,
     /// At or after.
     pub since: Option<OffsetDateTime>,
@@ -157,14 +159,6 @@ fn event(row: &Row) -> Result<Event> {
         origin: row.get(7)?,
         request: row.get(8)?,
     })
-}
-
-/// Who makes changes, from where, and in which request.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Author {
-    pub(super) actor: String,
-    pub(super) origin: Option<String>,
-    pub(super) request: Option<String>,
 }
 
 /// An event on its way into the database.

@@ -3,7 +3,7 @@
 use time::Duration;
 use trust_ledger_registry::{
     AnnotationChange, Annotations, DeleteTarget, EventFilter, Page, RevocationEntry, RevocationReason,
-    RevocationRequest, RevocationTarget,
+    RevocationRequest, RevocationTarget, Role,
 };
 
 use crate::support::{Ca, Leaf, NOW, add, get, ledgers};
@@ -118,5 +118,41 @@ async fn events_of_unseen_certificates_are_of_their_issuer_and_pages_go_backward
             }
         }
         assert_eq!(serials, ["\"5\"", "\"4\"", "\"3\"", "\"2\"", "\"1\""]);
+    }
+}
+
+/// Each operation that writes, asked for from an address by a request: its events say so, and those of others do not.
+#[tokio::test]
+async fn every_event_says_from_where_and_by_which_request_it_was_asked_for() {
+    for registry in ledgers().await {
+        let (ca, other) = (Ca::new("CA"), Ca::new("other"));
+        let by = |request: &str| registry.acting_as("ci").from_origin("192.0.2.7", Some(request)).acting_as("cd");
+        let old = ca.issue(&Leaf::new("a.example").valid(NOW - Duration::days(9), NOW - Duration::days(1)));
+        let leaf = ca.issue(&Leaf::new("b.example"));
+        let id = by("1").register(&old, &Annotations::default()).await.unwrap().id();
+        by("2").register_many(vec![leaf.clone(), other.certificate()], &Annotations::default()).await.unwrap();
+        let of_leaf = RevocationTarget::Id(registry.by_fingerprint(leaf.fingerprint()).await.unwrap().unwrap().id);
+        let because = |reason| RevocationRequest { reason, ..RevocationRequest::default() };
+        by("3").revoke(&of_leaf, &because(RevocationReason::CertificateHold)).await.unwrap();
+        by("4").revoke(&of_leaf, &because(RevocationReason::KeyCompromise)).await.unwrap();
+        let change = AnnotationChange { owner: Some("team".to_owned()), ..AnnotationChange::default() };
+        by("5").annotate(id, &change).await.unwrap();
+        by("6").register(&ca.certificate(), &Annotations::default()).await.unwrap();
+        by("7").delete(DeleteTarget::Id(id), false).await.unwrap();
+        let token = by("8").create_token("x", Role::Reader, None).await.unwrap().0;
+        by("9").revoke_token(token.id).await.unwrap();
+        let nobody = registry.acting_as("nobody").from_origin(" ", Some(""));
+        nobody.create_token("y", Role::Reader, None).await.unwrap();
+
+        let mut events = registry.events(&EventFilter::default(), &Page::default()).await.unwrap().events;
+        let last = events.remove(0);
+        assert_eq!((last.actor.as_str(), last.origin, last.request), ("nobody", None, None));
+        events.reverse();
+        assert!(events.iter().all(|event| event.actor == "cd" && event.origin.as_deref() == Some("192.0.2.7")));
+        let requests: String = events.iter().filter_map(|event| event.request.as_deref()).collect();
+        // The CA's registration settles who the leaves' issuer is.
+        assert_eq!(requests, "12234566789", "{events:?}");
+        let filter = EventFilter { request: Some("2".to_owned()), ..EventFilter::default() };
+        assert_eq!(registry.events(&filter, &Page::default()).await.unwrap().events.len(), 2);
     }
 }

@@ -30,7 +30,7 @@ const AT_ONCE: u32 = 1_000;
 
 Before and after each change are in --json and --csv.")]
 pub(crate) struct Arguments {
-    /// Of this certificate (as in `show`), or of this issuer's or deleted certificate's id
+    /// Of this certificate (as in `show`), or of this issuer's, token's or deleted certificate's id
     #[arg(long, value_name = "CERTIFICATE|ID")]
     of: Option<String>,
 
@@ -42,7 +42,7 @@ pub(crate) struct Arguments {
     #[arg(long, value_name = "ACTOR")]
     by: Option<String>,
 
-    /// Made in this request of the service: its x-request-id
+    /// Made by the request with this id, of a service on the ledger
     #[arg(long, value_name = "ID")]
     request: Option<String>,
 
@@ -196,17 +196,18 @@ fn table(events: &[Event]) -> Table {
     let mut table = Table::new([
         Column::new("AT"),
         Column::new("ACTOR").cut_to(10, 0),
-        // Left out with its title where everything was done on this machine.
-        Column::new("FROM").optional(2),
+        Column::new("ORIGIN").optional(2),
+        Column::new("REQUEST").optional(0),
         Column::new("ACTION"),
-        Column::new("OBJECT").optional(0),
+        Column::new("OBJECT").optional(1),
         Column::new("CHANGE").cut_to(16, 1),
     ]);
     for event in events {
         table.row([
             Cell::from(moment(event.at)),
             Cell::from(&event.actor),
-            Cell::from(event.origin.clone().unwrap_or_default()),
+            Cell::from(event.origin.as_deref().unwrap_or_default()),
+            Cell::from(event.request.as_deref().unwrap_or_default()),
             Cell::from(&event.action),
             Cell::from(event.object.to_string()),
             Cell::from(change(event)),
@@ -234,9 +235,9 @@ fn change(event: &Event) -> String {
         (Some(only), None) | (None, Some(only)) => {
             let serial = || field(only, "serial").map(|serial| format!("serial {serial}"));
             let reason = field(only, "reason").map(|reason| format!(", {reason}")).unwrap_or_default();
-            let token = || Some(format!("{}, {}", field(only, "name")?, field(only, "role")?));
-            let named = field(only, "subject").filter(|text| !text.is_empty()).or_else(serial).or_else(token);
-            named.unwrap_or_default() + &reason
+            let named = || Some(format!("{}, {}", field(only, "name")?, field(only, "role")?));
+            let what = field(only, "subject").filter(|text| !text.is_empty()).or_else(serial).or_else(named);
+            what.unwrap_or_default() + &reason
         }
         _ => String::new(),
     }

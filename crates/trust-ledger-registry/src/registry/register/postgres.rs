@@ -8,6 +8,7 @@ use time::OffsetDateTime;
 use uuid::Uuid;
 
 use super::super::Registry;
+use super::super::author::Author;
 use super::super::event::action;
 use super::super::issuers::IssuerRow;
 use super::Entry;
@@ -50,8 +51,8 @@ WITH registered AS (
     WHERE t.certificate IN (SELECT r.id FROM registered AS r)
 )
 INSERT INTO event (id, at, actor, action, object, before, after, origin, request)
-SELECT e.id, $38, $39, $40, e.object, NULL, e.after, $43, $44
-FROM unnest($41::uuid[], $1::uuid[], $42::text[]) AS e (id, object, after)
+SELECT e.id, $38, $39, $40, e.object, NULL, e.after, $41, $42
+FROM unnest($43::uuid[], $1::uuid[], $44::text[]) AS e (id, object, after)
 WHERE e.object IN (SELECT r.id FROM registered AS r)";
 
 impl Registry {
@@ -106,7 +107,9 @@ impl Registry {
         let events: Vec<Uuid> = entries.iter().map(|_| Uuid::now_v7()).collect();
         values.extend([names.into(), begins.into(), named.into(), reversed.into(), reversed_of.into()]);
         values.extend([tags.into(), tagged.into()]);
-        values.extend([now.into(), self.author.actor.as_str().into(), action::CERTIFICATE_REGISTERED.into()]);
+        let Author { actor, origin, request } = &*self.author;
+        values.extend([now.into(), actor.as_str().into(), action::CERTIFICATE_REGISTERED.into()]);
+        values.extend([origin.as_deref().into(), request.as_deref().into()]);
         values.extend([events.into(), after.into()]);
         values.extend([self.author.origin.as_deref().into(), self.author.request.as_deref().into()]);
         Params::from(values)

@@ -46,9 +46,9 @@ pub use record::{
 #[doc(hidden)]
 pub use registry::statements;
 pub use registry::{
-    Annotated, Counts, CrlEntries, CrlEntry, CrlQuery, DeleteTarget, Event, EventFilter, EventPage, Expiring, Filter,
-    FindingCounts, IssuerCount, Lift, ListPage, MAX_PAGE, MonthCount, Page, Pruned, RecordedRevocations, Registry,
-    RevocationEntry, RevocationRequest, RevocationTarget, Revoke,
+    Annotated, Copied, CopiedTable, CopyPhase, CopyProgress, Counts, CrlEntries, CrlEntry, CrlQuery, DeleteTarget,
+    Event, EventFilter, EventPage, Expiring, Filter, FindingCounts, IssuerCount, Lift, ListPage, MAX_PAGE, MonthCount,
+    Page, Pruned, RecordedRevocations, Registry, RevocationEntry, RevocationRequest, RevocationTarget, Revoke,
 };
 pub use revocation_reason::RevocationReason;
 pub use schema::{CACHE_KIB, MIGRATIONS};

@@ -10,6 +10,7 @@ use crate::error::Result;
 use crate::schema::MIGRATIONS;
 
 mod annotate;
+mod copy;
 mod counts;
 mod crl;
 mod delete;
@@ -32,6 +33,7 @@ mod row;
 mod sql;
 
 pub use annotate::Annotated;
+pub use copy::{Copied, CopiedTable, CopyPhase, CopyProgress};
 pub use counts::{Counts, FindingCounts, IssuerCount, MonthCount};
 pub use crl::{CrlEntries, CrlEntry, CrlQuery};
 pub use delete::{DeleteTarget, Pruned};

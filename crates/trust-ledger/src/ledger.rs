@@ -133,6 +133,16 @@ pub(crate) fn make_key_file(path: &Path) -> Result<()> {
     }
 }
 
+/// Makes the key file that was named for a ledger, when neither is there: a ledger that exists never gets a new key.
+pub(crate) fn make_missing_key(settings: &Settings) -> Result<()> {
+    match (settings.path(), settings.key.path()) {
+        (Some(ledger), Some(key)) if look(ledger)? == Found::Nothing && !exists(key)? => {
+            make_key_file(&std::path::absolute(key)?)
+        }
+        _ => Ok(()),
+    }
+}
+
 /// Connects to the ledger of the settings, for whoever needs no registry.
 pub(crate) async fn connect(settings: &Settings, create: bool) -> Result<Database> {
     let opened = config(settings).create(create).connect().await;

@@ -1,4 +1,4 @@
-//! `db`: the ledger as a database: backup, keys, schema.
+//! `db`: the ledger as a database: backup, copies, keys, schema.
 
 mod copy;
 mod rekey;
@@ -17,7 +17,7 @@ use crate::output::escape::for_terminal;
 use crate::output::progress::Progress;
 use crate::settings::{Key, Settings};
 
-/// Back up the ledger, move it, change its key, encrypt it, bring its schema up to date
+/// Back up, move, rekey or encrypt the ledger, bring its schema up to date
 #[derive(Args, Debug)]
 #[command(after_help = "Examples:
   trust-ledger db backup /mnt/ledger.db    a copy, while others read and write

@@ -37,7 +37,7 @@ Stop those who write to the ledger before the last run: what they add meanwhile 
 not copied, which is said with exit code 4; running it again adds that.")]
 pub(crate) struct Arguments {
     /// The ledger to copy; by default the one of the settings
-    #[arg(long, value_name = "PATH|URL", conflicts_with = "db")]
+    #[arg(long, value_name = "PATH|URL")]
     from: Option<OsString>,
 
     /// The ledger to copy into
@@ -82,17 +82,17 @@ struct Outcome<'a> {
 }
 
 pub(crate) async fn run(global: &Global, output: &Output, arguments: &Arguments) -> Result<Exit> {
+    if arguments.from.is_some() && global.db.is_some() {
+        return Err(Failure::usage("--db and --from both name the ledger to copy; say one of them"));
+    }
     let from = settings(&Global { db: arguments.from.clone().or(global.db.clone()), ..global.clone() })?;
     let to = settings(&arguments.target(global))?;
     if from.config.to_string() == to.config.to_string() {
         return Err(Failure::usage(format!("{} cannot be copied into itself; name another --to", from.config)));
     }
     let source = Registry::open(ledger::open_existing(&from).await?);
-    if let (Some(path), Some(_)) = (to.key.path(), &arguments.to_key_file)
-        && !path.try_exists()?
-        && to.path().is_some_and(|ledger| !ledger.exists())
-    {
-        ledger::make_key_file(path)?;
+    if arguments.to_key_file.is_some() {
+        ledger::make_missing_key(&to)?;
     }
     let (database, _) = ledger::open_database(&to, output, Create::Any).await?;
     let target = Registry::open(database);

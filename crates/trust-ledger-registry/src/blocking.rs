@@ -18,9 +18,9 @@ use crate::error::{Error, Result};
 use crate::import::{ImportInput, ImportOptions, ImportProgress, ImportStopped, ImportSummary};
 use crate::record::{AnnotationChange, Annotations, Issuer, Record, Registration, Revocation, Status};
 use crate::registry::{
-    Annotated, Counts, CrlEntry, CrlQuery, DeleteTarget, EventFilter, EventPage, Expiring, Filter, FindingCounts, Lift,
-    ListPage, Page, Pruned, RecordedRevocations, RevocationEntry, RevocationRequest, RevocationTarget, Revoke, Role,
-    Stats, Token, TokenText,
+    Annotated, Copied, CopyProgress, Counts, CrlEntry, CrlQuery, DeleteTarget, EventFilter, EventPage, Expiring,
+    Filter, FindingCounts, Lift, ListPage, Page, Pruned, RecordedRevocations, RevocationEntry, RevocationRequest,
+    RevocationTarget, Revoke, Role, Stats, Token, TokenText,
 };
 use crate::serial::Serial;
 
@@ -83,6 +83,17 @@ impl Registry {
     /// [`Error::UnknownIssuer`]; [`Error::Database`], also from the entries.
     pub fn crl_entries(&self, issuer: Uuid, query: &CrlQuery) -> Result<CrlEntries<'_>> {
         wait(self.inner.crl_entries(issuer, query)).map(|inner| CrlEntries { inner: Some(inner) })
+    }
+
+    /// Copies this ledger into another one; see [`copy_to`](crate::Registry::copy_to).
+    ///
+    /// `progress` is called on this thread; it counts as inside a task, so what it asks of blocking handles is refused.
+    ///
+    /// # Errors
+    ///
+    /// As [`copy_to`](crate::Registry::copy_to).
+    pub fn copy_to(&self, target: &Registry, progress: &mut (dyn FnMut(CopyProgress) + Send)) -> Result<Copied> {
+        wait(self.inner.copy_to(&target.inner, progress))
     }
 
     /// Imports certificates, revocations and CA databases from files, folders and streams; see

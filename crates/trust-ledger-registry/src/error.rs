@@ -104,6 +104,21 @@ pub enum Error {
         /// What it was doing.
         doing: &'static str,
     },
+    /// The ledger that was to be copied could not be read; what was copied before stays, and copying again goes on there.
+    #[error("the ledger to copy failed")]
+    CopySource(#[source] strongroom::Error),
+    /// The ledger that was copied into failed; what was copied before stays, and copying again goes on there.
+    #[error("the ledger to copy into failed")]
+    CopyTarget(#[source] strongroom::Error),
+    /// A ledger was to be copied into one that holds something else; nothing was written.
+    #[error(
+        "the ledger to copy into has rows of table {table} that differ from the source's: it is another ledger, or the \
+         source has changed since a copy was begun; nothing was written, begin with an empty one"
+    )]
+    CopyRefused {
+        /// The first table in which they differ.
+        table: &'static str,
+    },
     /// Other writers changed the same thing again and again while this operation tried to.
     #[error("{what} kept changing under this operation; try again")]
     Contended {

@@ -47,10 +47,10 @@ pub use record::{
 #[doc(hidden)]
 pub use registry::statements;
 pub use registry::{
-    Annotated, Counts, CrlEntries, CrlEntry, CrlQuery, DeleteTarget, Event, EventFilter, EventPage, Expiring, Filter,
-    FindingCounts, IssuerCount, IssuerStats, Lift, ListPage, MAX_PAGE, MonthCount, MonthStats, Page, Pruned,
-    RecordedRevocations, Registry, RevocationEntry, RevocationRequest, RevocationTarget, Revoke, Role, Stats, Token,
-    TokenText, UnknownRole,
+    Annotated, Copied, CopiedTable, CopyPhase, CopyProgress, Counts, CrlEntries, CrlEntry, CrlQuery, DeleteTarget,
+    Event, EventFilter, EventPage, Expiring, Filter, FindingCounts, IssuerCount, IssuerStats, Lift, ListPage, MAX_PAGE,
+    MonthCount, MonthStats, Page, Pruned, RecordedRevocations, Registry, RevocationEntry, RevocationRequest,
+    RevocationTarget, Revoke, Role, Stats, Token, TokenText, UnknownRole,
 };
 pub use revocation_reason::RevocationReason;
 pub use schema::{CACHE_KIB, MIGRATIONS};

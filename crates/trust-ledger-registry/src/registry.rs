@@ -11,6 +11,7 @@ use crate::schema::MIGRATIONS;
 
 mod annotate;
 mod author;
+mod copy;
 mod counts;
 mod crl;
 mod delete;
@@ -35,6 +36,7 @@ mod stats;
 mod token;
 
 pub use annotate::Annotated;
+pub use copy::{Copied, CopiedTable, CopyPhase, CopyProgress};
 pub use counts::{Counts, FindingCounts, IssuerCount, MonthCount};
 pub use crl::{CrlEntries, CrlEntry, CrlQuery};
 pub use delete::{DeleteTarget, Pruned};

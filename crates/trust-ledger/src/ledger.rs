@@ -48,26 +48,30 @@ pub(crate) struct Ledger {
 ///
 /// No ledger, no key, key and ledger do not belong together, no right to the file: each with what to do about it.
 pub(crate) async fn open(global: &Global, output: &Output, create: Create) -> Result<Ledger> {
-    let settings = Settings::read(global)?;
-    let (database, is_new) = match settings.config.dialect() {
+    let (database, is_new) = open_database(&Settings::read(global)?, output, create).await?;
+    let registry = Registry::open(database).acting_as(&actor(global));
+    Ok(Ledger { registry, is_new })
+}
+
+/// [`open`], for whoever needs no registry: the database, and whether the ledger was created just now.
+pub(crate) async fn open_database(settings: &Settings, output: &Output, create: Create) -> Result<(Database, bool)> {
+    match settings.config.dialect() {
         Dialect::Sqlite => {
-            let is_new = prepare(&settings, create)?;
-            let database = connect(&settings, is_new.is_some()).await?;
+            let is_new = prepare(settings, create)?;
+            let database = connect(settings, is_new.is_some()).await?;
             if let Some(new_key) = &is_new {
-                announce(&settings, *new_key, output);
+                announce(settings, *new_key, output);
             }
-            (database, is_new.is_some())
+            Ok((database, is_new.is_some()))
         }
         Dialect::Postgres => {
-            let (database, is_new) = connect_to_server(&settings, create).await?;
+            let (database, is_new) = connect_to_server(settings, create).await?;
             if is_new {
                 output.note(&format!("created the ledger in {}", for_terminal(&settings.config.to_string())));
             }
-            (database, is_new)
+            Ok((database, is_new))
         }
-    };
-    let registry = Registry::open(database).acting_as(&actor(global));
-    Ok(Ledger { registry, is_new })
+    }
 }
 
 /// Connects to a ledger on a server, and makes its tables only when `create` says so: a database without them may be the
@@ -126,6 +130,16 @@ pub(crate) fn make_key_file(path: &Path) -> Result<()> {
     match write_key(path, &random_key()?)? {
         true => Ok(()),
         false => Err(Failure::failed(format!("{} has just been made by somebody else", path.display()))),
+    }
+}
+
+/// Makes the key file that was named for a ledger, when neither is there: a ledger that exists never gets a new key.
+pub(crate) fn make_missing_key(settings: &Settings) -> Result<()> {
+    match (settings.path(), settings.key.path()) {
+        (Some(ledger), Some(key)) if look(ledger)? == Found::Nothing && !exists(key)? => {
+            make_key_file(&std::path::absolute(key)?)
+        }
+        _ => Ok(()),
     }
 }
 

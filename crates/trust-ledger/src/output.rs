@@ -123,6 +123,11 @@ impl Output {
         Progress::of_pages(doing, self.quiet)
     }
 
+    /// A progress bar for work measured in rows.
+    pub(crate) fn progress_of_rows(&self) -> Progress {
+        Progress::of_rows(self.quiet)
+    }
+
     /// A sign of life for work whose end is not known.
     pub(crate) fn progress_of_work(&self, doing: &'static str) -> Progress {
         Progress::of_work(doing, self.quiet)

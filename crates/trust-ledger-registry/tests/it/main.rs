@@ -2,6 +2,7 @@
 
 mod blocking;
 mod concurrency;
+mod copy;
 mod counts;
 mod deletion;
 mod events;

@@ -1,5 +1,6 @@
-//! `db`: the ledger as a database: backup, keys, schema.
+//! `db`: the ledger as a database: backup, copies, keys, schema.
 
+mod copy;
 mod rekey;
 
 use std::path::{Path, PathBuf};
@@ -16,10 +17,11 @@ use crate::output::escape::for_terminal;
 use crate::output::progress::Progress;
 use crate::settings::{Key, Settings};
 
-/// Back up the ledger, change its key, encrypt it, bring its schema up to date
+/// Back up, move, rekey or encrypt the ledger, bring its schema up to date
 #[derive(Args, Debug)]
 #[command(after_help = "Examples:
   trust-ledger db backup /mnt/ledger.db    a copy, while others read and write
+  trust-ledger db copy --to postgres://ledger@db.example.com/ledger
   trust-ledger db rekey                    a new random key in the key file
   trust-ledger --db a.db --no-key db encrypt --new-key-file ledger.key
   trust-ledger db migrate                  after an upgrade")]
@@ -42,6 +44,7 @@ The copy is read back and checked. The key is not in it: keep a copy with
         #[arg(value_name = "FILE")]
         file: PathBuf,
     },
+    Copy(Box<copy::Arguments>),
     Rekey(rekey::RekeyArguments),
     Encrypt(rekey::EncryptArguments),
     /// Bring the ledger's schema to the version of this program
@@ -65,12 +68,13 @@ struct Migrated {
 }
 
 pub(crate) async fn run(global: &Global, output: &Output, arguments: &Arguments) -> Result<Exit> {
-    let settings = Settings::read(global)?;
+    let settings = || Settings::read(global);
     match &arguments.action {
-        Action::Backup { file } => backup(&settings, output, file).await,
-        Action::Rekey(arguments) => rekey::rekey(&settings, output, arguments).await,
-        Action::Encrypt(arguments) => rekey::encrypt(&settings, global, output, arguments).await,
-        Action::Migrate => migrate(&settings, output).await,
+        Action::Backup { file } => backup(&settings()?, output, file).await,
+        Action::Copy(arguments) => copy::run(global, output, arguments).await,
+        Action::Rekey(arguments) => rekey::rekey(&settings()?, output, arguments).await,
+        Action::Encrypt(arguments) => rekey::encrypt(&settings()?, global, output, arguments).await,
+        Action::Migrate => migrate(&settings()?, output).await,
     }
 }
 

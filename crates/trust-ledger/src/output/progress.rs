@@ -25,6 +25,11 @@ impl Progress {
         progress
     }
 
+    /// Work measured in rows.
+    pub(crate) fn of_rows(quiet: bool) -> Progress {
+        Progress::new(quiet, "{msg} {bar:24} {human_pos:>11} of {human_len} rows  {elapsed}")
+    }
+
     /// Work whose end is not known.
     pub(crate) fn of_work(doing: &'static str, quiet: bool) -> Progress {
         let progress = Progress::new(quiet, "{spinner} {msg} … {elapsed}");

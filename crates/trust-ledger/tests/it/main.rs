@@ -1,6 +1,7 @@
 //! The program as a user meets it: the real binary, in a home folder of its own.
 
 mod certificates;
+mod copy;
 mod crash;
 mod db;
 mod expiring;

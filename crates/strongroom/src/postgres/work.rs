@@ -46,6 +46,8 @@ pub(crate) struct Watch {
     told: Notify,
     /// A request to stop a statement may still be on its way, and hit the next one.
     uncertain: AtomicBool,
+    /// A statement that commits by itself was asked to stop.
+    interrupted: AtomicBool,
 }
 
 impl Watch {
@@ -56,6 +58,7 @@ impl Watch {
             stopping: AtomicBool::new(false),
             told: Notify::new(),
             uncertain: AtomicBool::new(false),
+            interrupted: AtomicBool::new(false),
         }
     }
 
@@ -69,6 +72,12 @@ impl Watch {
 
     pub(crate) fn may_be_committed(&self) -> bool {
         !self.is_at(Stage::Open)
+    }
+
+    /// Whether "done" may mean less than it says: a primary that is asked to stop a statement while its commit waits for the
+    /// standby answers so, and warns that the commit is on its own disk only.
+    pub(crate) fn was_interrupted(&self) -> bool {
+        self.interrupted.load(Ordering::Acquire)
     }
 
     pub(crate) fn is_stopping(&self) -> bool {
@@ -90,6 +99,7 @@ impl Watch {
     /// Makes ready for the next borrower; `false` when a cancel request might hit him.
     pub(crate) fn settle(&self) -> bool {
         self.stopping.store(false, Ordering::Release);
+        self.interrupted.store(false, Ordering::Release);
         self.enter(Stage::Open);
         !self.uncertain.load(Ordering::Acquire)
     }
@@ -103,6 +113,7 @@ impl Watch {
         if self.is_at(Stage::Committing) {
             return;
         }
+        self.interrupted.store(self.is_at(Stage::Changing), Ordering::Release);
         self.uncertain.store(true, Ordering::Release);
         match self.cancel.cancel().await {
             Ok(()) => self.uncertain.store(false, Ordering::Release),

@@ -41,6 +41,8 @@ pub(crate) enum Stage {
 pub(crate) struct Watch {
     cancel: Canceller,
     stage: AtomicU8,
+    /// A BEGIN is not answered yet, and statements may have been sent behind it.
+    beginning: AtomicBool,
     /// The work is to come to an end.
     stopping: AtomicBool,
     told: Notify,
@@ -55,6 +57,7 @@ impl Watch {
         Watch {
             cancel,
             stage: AtomicU8::new(Stage::Open as u8),
+            beginning: AtomicBool::new(false),
             stopping: AtomicBool::new(false),
             told: Notify::new(),
             uncertain: AtomicBool::new(false),
@@ -72,6 +75,25 @@ impl Watch {
 
     pub(crate) fn may_be_committed(&self) -> bool {
         !self.is_at(Stage::Open)
+    }
+
+    pub(crate) fn note_beginning(&self, beginning: bool) {
+        self.beginning.store(beginning, Ordering::Release);
+        if !beginning {
+            self.told.notify_waiters();
+        }
+    }
+
+    /// Waits until no BEGIN is unanswered.
+    async fn begun(&self) {
+        loop {
+            // Listening begins before looking, so that nothing is missed in between.
+            let told = self.told.notified();
+            if !self.beginning.load(Ordering::Acquire) {
+                return;
+            }
+            told.await;
+        }
     }
 
     /// Whether "done" may mean less than it says: a primary that is asked to stop a statement while its commit waits for the
@@ -128,6 +150,17 @@ pub(crate) async fn stop<F: Future + ?Sized>(mut work: Pin<&mut F>, watch: &Watc
     watch.stop();
     let grace = if soon { Duration::ZERO } else { GRACE };
     if let Ok(ended) = timeout(grace, work.as_mut()).await {
+        return Some(ended);
+    }
+    // A BEGIN that is stopped would let what was sent behind it take effect statement by statement.
+    let begun = async {
+        tokio::select! {
+            biased;
+            ended = work.as_mut() => Some(ended),
+            () = watch.begun() => None,
+        }
+    };
+    if let Some(ended) = timeout(END_PATIENCE, begun).await.ok()? {
         return Some(ended);
     }
     watch.request_cancel().await;

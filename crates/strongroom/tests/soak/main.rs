@@ -115,13 +115,14 @@ async fn soak(length: Duration, seed: u64, cluster: Option<Cluster>) -> Result<u
     for _ in 0..WORKERS {
         workers.spawn(worker(Arc::clone(&world), random.fork()));
     }
-    let faults = tokio::task::spawn_blocking({
+    // A thread only where it has something to do: one more would be a thread left over.
+    let disturbing = world.is_server().then(|| {
         let (world, mut random) = (Arc::clone(&world), random.fork());
-        move || {
+        tokio::task::spawn_blocking(move || {
             while let Some(cluster) = world.cluster.as_ref().filter(|_| !world.is_stopped()) {
                 cluster.disturb(&mut random);
             }
-        }
+        })
     });
     while began.elapsed() < length {
         let next = Duration::from_secs(1).min(length.saturating_sub(began.elapsed()));
@@ -135,7 +136,9 @@ async fn soak(length: Duration, seed: u64, cluster: Option<Cluster>) -> Result<u
             world.tally.fault(format!("a worker panicked: {panic}"));
         }
     }
-    if let Err(panic) = faults.await {
+    if let Some(disturbing) = disturbing
+        && let Err(panic) = disturbing.await
+    {
         world.tally.fault(format!("the servers could not be brought back: {panic}"));
     }
     if std::io::stderr().is_terminal() {

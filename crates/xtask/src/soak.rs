@@ -7,8 +7,9 @@ use crate::steps;
 pub(crate) const HELP: &str = "\
 Let many tasks work on one encrypted file at random, then prove that nothing went astray
 
-Usage: cargo xtask soak [--seconds N] [--seed N]
+Usage: cargo xtask soak [--postgres] [--seconds N] [--seed N]
 
+  --postgres    on a PostgreSQL primary with a synchronous standby, which are cut off, restarted and failed over meanwhile
   --seconds N   how long to work; 60 when left out. What is proven afterwards takes a few seconds more.
   --seed N      repeats the choices of an earlier run (not their interleaving); its first line names the seed
 
@@ -18,10 +19,21 @@ acknowledged write may be missing or doubled, the integrity checks must be clean
 thread, descriptor or file left over. It ends with a table of what was done.
 ";
 
+/// What the soak works on.
+#[derive(Clone, Copy)]
+pub(crate) enum Engine {
+    File,
+    Postgres,
+}
+
 pub(crate) fn run(arguments: &[String]) -> Result<(), String> {
-    let (mut seconds, mut seed) = (60, None);
+    let (mut seconds, mut seed, mut engine) = (60, None, Engine::File);
     let mut words = arguments.iter();
     while let Some(word) = words.next() {
+        if word == "--postgres" {
+            engine = Engine::Postgres;
+            continue;
+        }
         let (name, value) = match word.split_once('=') {
             Some((name, value)) => (name, Some(value)),
             None => (word.as_str(), words.next().map(String::as_str)),
@@ -33,12 +45,12 @@ pub(crate) fn run(arguments: &[String]) -> Result<(), String> {
             _ => return Err(format!("soak does not know `{name}`; see `cargo xtask soak --help`")),
         }
     }
-    soak(seconds, seed)
+    soak(engine, seconds, seed)
 }
 
 /// Builds the soak, and runs it for so long.
-pub(crate) fn soak(seconds: u64, seed: Option<u64>) -> Result<(), String> {
-    let mut cargo = command(seconds, seed);
+pub(crate) fn soak(engine: Engine, seconds: u64, seed: Option<u64>) -> Result<(), String> {
+    let mut cargo = command(engine, seconds, seed);
     steps::announce("soak", &steps::shown(&cargo).replacen(&*cargo.get_program().to_string_lossy(), "cargo", 1));
     steps::step("soak", || {
         let status = cargo.status().map_err(|error| format!("cargo could not be started: {error}"))?;
@@ -50,10 +62,15 @@ pub(crate) fn soak(seconds: u64, seed: Option<u64>) -> Result<(), String> {
     })
 }
 
-fn command(seconds: u64, seed: Option<u64>) -> Command {
+fn command(engine: Engine, seconds: u64, seed: Option<u64>) -> Command {
     let mut cargo = steps::cargo();
     cargo.args(["test", "--release", "--package", "strongroom", "--test", "soak"]);
     cargo.env("STRONGROOM_SOAK_SECONDS", seconds.to_string());
+    match engine {
+        // Asked for by name, it fails where there is no PostgreSQL.
+        Engine::Postgres => cargo.env("STRONGROOM_SOAK_ENGINE", "postgres").env("TRUST_LEDGER_REQUIRE_JUDGES", "1"),
+        Engine::File => cargo.env_remove("STRONGROOM_SOAK_ENGINE"),
+    };
     match seed {
         Some(seed) => cargo.env("STRONGROOM_SOAK_SEED", seed.to_string()),
         None => cargo.env_remove("STRONGROOM_SOAK_SEED"),

@@ -17,10 +17,11 @@ mod judges;
 
 use std::process::Command;
 
-use crate::{soak, steps};
+use crate::soak::{self, Engine};
+use crate::steps;
 
-/// How long strongroom's soak takes when everything is tested, in seconds.
-const SOAK: u64 = 30;
+/// How long strongroom's soak takes when everything is tested, in seconds: on a file, and on PostgreSQL.
+const SOAK: [(Engine, u64); 2] = [(Engine::File, 30), (Engine::Postgres, 20)];
 
 pub(crate) const HELP: &str = "\
 Install what the tests need, then run all tests of the workspace
@@ -30,7 +31,7 @@ Usage: cargo xtask test [arguments of cargo test]
 Runs `cargo test --workspace --all-features --no-fail-fast`: unit, integration and documentation tests; strongroom's examples are
 run too, benchmarks are not. What follows `test` is passed on:
 
-  cargo xtask test                          everything, and 30 s of `cargo xtask soak` after it
+  cargo xtask test                          everything, and after it `cargo xtask soak`: 30 s, and 20 s with `--postgres`
   cargo xtask test -p strongroom            one crate
   cargo xtask test serial                   the tests with `serial` in their name
   cargo xtask test -- --nocapture           with what the tests print
@@ -75,7 +76,7 @@ pub(crate) fn run(arguments: &[String]) -> Result<(), String> {
         Ok(status) => Err(format!("they failed ({status}): cargo's last lines above name them")),
         Err(error) => Err(format!("cargo could not be started: {error}")),
     })?;
-    soak::soak(SOAK, None)
+    SOAK.into_iter().try_for_each(|(engine, seconds)| soak::soak(engine, seconds, None))
 }
 
 /// `cargo test` for all crates, or for those that `arguments` choose.

@@ -4,6 +4,7 @@
 mod faults;
 mod identity;
 mod kms;
+mod login;
 mod secret;
 mod token;
 

@@ -194,7 +194,7 @@ impl Connection {
         check_text(sql)?;
         self.is_busy = true;
         let begin = self.take_begin();
-        let (begun, statement) = join(begin_if_due(&self.client, begin), self.client.prepare(sql)).await;
+        let (begun, statement) = join(begin_if_due(&self.client, &self.watch, begin), self.client.prepare(sql)).await;
         let statement = self.settle(begun.and(statement))?;
         let prepared = Arc::new(Prepared::new(statement, class));
         if self.keeps_statements {
@@ -230,11 +230,16 @@ impl Connection {
 }
 
 /// Sends the BEGIN that is due, if one is.
-pub(super) async fn begin_if_due(client: &Client, begin: Option<Arc<str>>) -> Result<(), tokio_postgres::Error> {
-    match begin {
-        Some(sql) => client.batch_execute(&sql).await,
-        None => Ok(()),
-    }
+pub(super) async fn begin_if_due(
+    client: &Client,
+    watch: &Watch,
+    begin: Option<Arc<str>>,
+) -> Result<(), tokio_postgres::Error> {
+    let Some(sql) = begin else { return Ok(()) };
+    watch.note_beginning(true);
+    let begun = client.batch_execute(&sql).await;
+    watch.note_beginning(false);
+    begun
 }
 
 pub(super) fn parameters(params: &Params) -> impl ExactSizeIterator<Item = Parameter<'_>> {

@@ -73,6 +73,7 @@ impl Connection {
             Err(error @ Error::Connection { .. }) if self.watch.may_be_committed() => {
                 Err(Error::CommitUnknown { source: Some(Arc::new(error)) })
             }
+            Ok(_) if self.watch.was_interrupted() => Err(Error::CommitUnknown { source: None }),
             copied => copied,
         }
     }

@@ -51,6 +51,8 @@ impl Flow {
                 Ok(outcome) => outcome,
                 Err(expired) => match stop(work.as_mut(), &watch, expired).await {
                     Some(outcome) if !expired => outcome,
+                    Some(unknown @ Err(Error::CommitUnknown { .. })) => unknown,
+                    None if watch.may_be_committed() => Err(Error::CommitUnknown { source: None }),
                     // What could not be stopped is dropped with its connection.
                     _ => Err(Error::SessionExpired { age: max_age }),
                 },

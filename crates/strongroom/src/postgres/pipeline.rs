@@ -81,7 +81,7 @@ impl Connection {
         let outcome = async {
             let mut pipeline = Pipeline::default();
             if begin.is_some() {
-                let begun = async move { begin_if_due(client, begin).await.map(|()| 0) };
+                let begun = async move { begin_if_due(client, watch, begin).await.map(|()| 0) };
                 pipeline.send(None, Box::pin(begun)).await?;
             }
             for (index, (step, known)) in steps.iter().zip(known).enumerate() {

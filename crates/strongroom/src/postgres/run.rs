@@ -38,6 +38,7 @@ impl Connection {
             Err(error @ Error::Connection { .. }) if self.watch.may_be_committed() => {
                 Err(Error::CommitUnknown { source: Some(Arc::new(error)) })
             }
+            Ok(_) if self.watch.was_interrupted() => Err(Error::CommitUnknown { source: None }),
             outcome => outcome,
         };
         self.watch.enter(Stage::Open);
@@ -142,7 +143,7 @@ impl Connection {
         self.is_busy = true;
         let begin = self.take_begin();
         let rows = self.client.query_raw(&prepared.statement, parameters(params));
-        let (begun, rows) = join(begin_if_due(&self.client, begin), rows).await;
+        let (begun, rows) = join(begin_if_due(&self.client, &self.watch, begin), rows).await;
         let rows = self.settle_statement(begun.and(rows), step)?;
         self.is_busy = true;
         Ok((rows, RowReader { columns: Arc::clone(&prepared.columns), class: prepared.class }))
@@ -157,7 +158,7 @@ impl Connection {
         let begin = self.take_begin();
         let typed = parameters(params).map(|parameter| (parameter, Type::UNKNOWN));
         let rows = self.client.query_typed_raw(&step.sql, typed);
-        let (begun, rows) = join(begin_if_due(&self.client, begin), rows).await;
+        let (begun, rows) = join(begin_if_due(&self.client, &self.watch, begin), rows).await;
         let rows = self.settle_statement(begun.and(rows), step)?;
         self.is_busy = true;
         Ok((rows, RowReader { columns: Arc::default(), class }))

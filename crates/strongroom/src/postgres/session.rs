@@ -97,7 +97,8 @@ enum End {
 /// How work for the holder went.
 enum Watched<T> {
     Done(Result<T>),
-    Expired,
+    /// Stopped at the deadline, with what became of it.
+    Expired(Result<T>),
     Stuck,
 }
 
@@ -205,8 +206,15 @@ impl Service {
                 let end = self.end_after(&error);
                 (Err(error), end)
             }
-            Watched::Expired if self.kind == Kind::Pinned => (Err(super::work::took_too_long()), self.go_on()),
-            Watched::Expired => (Err(self.expired()), Some(self.expire())),
+            Watched::Expired(outcome) if self.kind == Kind::Pinned => {
+                let outcome = match outcome {
+                    // What took effect all the same, or may have, is the holder's to know.
+                    Ok(_) | Err(Error::CommitUnknown { .. }) => outcome,
+                    Err(_) => Err(super::work::took_too_long()),
+                };
+                (outcome, self.go_on())
+            }
+            Watched::Expired(_) => (Err(self.expired()), Some(self.expire())),
             Watched::Stuck => {
                 let error = match self.kind {
                     Kind::Pinned if self.lease.watch().may_be_committed() => Error::CommitUnknown { source: None },
@@ -364,7 +372,7 @@ async fn watch_over<T>(
     };
     match stop(work.as_mut(), watch, expired).await {
         None => Watched::Stuck,
-        Some(_) if expired => Watched::Expired,
+        Some(outcome) if expired => Watched::Expired(outcome),
         Some(outcome) => Watched::Done(outcome),
     }
 }

@@ -41,11 +41,15 @@ pub(crate) enum Stage {
 pub(crate) struct Watch {
     cancel: Canceller,
     stage: AtomicU8,
+    /// A BEGIN is not answered yet, and statements may have been sent behind it.
+    beginning: AtomicBool,
     /// The work is to come to an end.
     stopping: AtomicBool,
     told: Notify,
     /// A request to stop a statement may still be on its way, and hit the next one.
     uncertain: AtomicBool,
+    /// A statement that commits by itself was asked to stop.
+    interrupted: AtomicBool,
 }
 
 impl Watch {
@@ -53,9 +57,11 @@ impl Watch {
         Watch {
             cancel,
             stage: AtomicU8::new(Stage::Open as u8),
+            beginning: AtomicBool::new(false),
             stopping: AtomicBool::new(false),
             told: Notify::new(),
             uncertain: AtomicBool::new(false),
+            interrupted: AtomicBool::new(false),
         }
     }
 
@@ -69,6 +75,31 @@ impl Watch {
 
     pub(crate) fn may_be_committed(&self) -> bool {
         !self.is_at(Stage::Open)
+    }
+
+    pub(crate) fn note_beginning(&self, beginning: bool) {
+        self.beginning.store(beginning, Ordering::Release);
+        if !beginning {
+            self.told.notify_waiters();
+        }
+    }
+
+    /// Waits until no BEGIN is unanswered.
+    async fn begun(&self) {
+        loop {
+            // Listening begins before looking, so that nothing is missed in between.
+            let told = self.told.notified();
+            if !self.beginning.load(Ordering::Acquire) {
+                return;
+            }
+            told.await;
+        }
+    }
+
+    /// Whether "done" may mean less than it says: a primary that is asked to stop a statement while its commit waits for the
+    /// standby answers so, and warns that the commit is on its own disk only.
+    pub(crate) fn was_interrupted(&self) -> bool {
+        self.interrupted.load(Ordering::Acquire)
     }
 
     pub(crate) fn is_stopping(&self) -> bool {
@@ -90,6 +121,7 @@ impl Watch {
     /// Makes ready for the next borrower; `false` when a cancel request might hit him.
     pub(crate) fn settle(&self) -> bool {
         self.stopping.store(false, Ordering::Release);
+        self.interrupted.store(false, Ordering::Release);
         self.enter(Stage::Open);
         !self.uncertain.load(Ordering::Acquire)
     }
@@ -103,6 +135,7 @@ impl Watch {
         if self.is_at(Stage::Committing) {
             return;
         }
+        self.interrupted.store(self.is_at(Stage::Changing), Ordering::Release);
         self.uncertain.store(true, Ordering::Release);
         match self.cancel.cancel().await {
             Ok(()) => self.uncertain.store(false, Ordering::Release),
@@ -117,6 +150,17 @@ pub(crate) async fn stop<F: Future + ?Sized>(mut work: Pin<&mut F>, watch: &Watc
     watch.stop();
     let grace = if soon { Duration::ZERO } else { GRACE };
     if let Ok(ended) = timeout(grace, work.as_mut()).await {
+        return Some(ended);
+    }
+    // A BEGIN that is stopped would let what was sent behind it take effect statement by statement.
+    let begun = async {
+        tokio::select! {
+            biased;
+            ended = work.as_mut() => Some(ended),
+            () = watch.begun() => None,
+        }
+    };
+    if let Some(ended) = timeout(END_PATIENCE, begun).await.ok()? {
         return Some(ended);
     }
     watch.request_cancel().await;

@@ -1,6 +1,7 @@
 //! What is PostgreSQL's own: types, errors, cancellation on the server, lost connections, COPY, poolers.
 
 mod cancelling;
+mod failover;
 mod faults;
 mod values;
 

@@ -123,7 +123,11 @@ impl Ledger {
             session.commit().await
         };
         let deleted = deleting.await;
-        let fate = if deleted.is_ok() { Fate::Settled } else { Fate::Stored };
+        let fate = match &deleted {
+            Ok(()) => Fate::Settled,
+            Err(Error::CommitUnknown { .. }) => Fate::Unknown(Instant::now()),
+            Err(_) => Fate::Stored,
+        };
         stored.iter().for_each(|number| self.set(*number, fate));
         deleted.map(|()| faults)
     }

@@ -1,5 +1,5 @@
-//! A soak: many tasks with random work, cancellation, errors and short lifetimes on one encrypted file, and at the end the
-//! proof that nothing went astray.
+//! A soak: many tasks with random work, cancellation, errors and short lifetimes on one encrypted file, or on a PostgreSQL
+//! server that is cut off, restarted and replaced by its standby, and at the end the proof that nothing went astray.
 //!
 //! `cargo xtask soak --seconds N` runs it; a plain `cargo test` runs it for a second. It proves that
 //!
@@ -7,11 +7,13 @@
 //! * a unit whose caller went away is there as a whole or not at all;
 //! * a read sees what was acknowledged before it, a snapshot and a backup see one moment;
 //! * SQLite's and SQLCipher's integrity checks and the foreign keys are clean;
-//! * all connections are home, and after `close` no thread, no descriptor and no file is left over.
+//! * all connections are home, and after `close` no thread, no descriptor and no file is left over; on a server, no session
+//!   and before that none `idle in transaction`.
 //!
-//! `STRONGROOM_SOAK_SECONDS` and `STRONGROOM_SOAK_SEED` set length and seed. The seed repeats the choices, not the
+//! `STRONGROOM_SOAK_SECONDS` and `STRONGROOM_SOAK_SEED` set length and seed, `STRONGROOM_SOAK_ENGINE=postgres` the engine. The seed repeats the choices, not the
 //! interleaving.
 
+mod cluster;
 mod ledger;
 mod process;
 mod random;
@@ -29,6 +31,7 @@ use std::time::{Duration, Instant};
 
 use strongroom::{Database, Result, params};
 
+use self::cluster::Cluster;
 use self::random::Random;
 use self::tally::End;
 use self::work::PATIENCE;
@@ -51,7 +54,12 @@ fn main() -> ExitCode {
     let seconds = number("STRONGROOM_SOAK_SECONDS").unwrap_or(1);
     let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH);
     let seed = number("STRONGROOM_SOAK_SEED").unwrap_or_else(|| now.map_or(0, |now| now.as_micros() as u64));
-    println!("soak: {seconds} s, seed {seed}");
+    let on_server = std::env::var_os("STRONGROOM_SOAK_ENGINE").is_some_and(|engine| engine == "postgres");
+    if on_server && !test_servers::needs::postgres() {
+        return ExitCode::SUCCESS;
+    }
+    println!("soak: {seconds} s, seed {seed}{}", if on_server { ", on PostgreSQL" } else { "" });
+    let cluster = on_server.then(Cluster::start);
 
     let report = std::panic::take_hook();
     std::panic::set_hook(Box::new(move |panic| {
@@ -60,7 +68,7 @@ fn main() -> ExitCode {
         }
     }));
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(4).enable_all().build();
-    let faults = runtime.expect("threads can be had").block_on(soak(Duration::from_secs(seconds), seed));
+    let faults = runtime.expect("threads can be had").block_on(soak(Duration::from_secs(seconds), seed, cluster));
     match faults {
         Ok(0) => ExitCode::SUCCESS,
         Ok(faults) => {
@@ -96,17 +104,26 @@ fn is_wanted() -> bool {
 }
 
 /// Works for so long, then proves. Answers how many violations there were.
-async fn soak(length: Duration, seed: u64) -> Result<usize> {
+async fn soak(length: Duration, seed: u64, cluster: Option<Cluster>) -> Result<usize> {
     let mut random = Random::new(seed);
     let folder = tempfile::tempdir().expect("the temporary folder can be written");
     let before = Belongings::after_warming_up(folder.path()).await?;
-    let world = World::new(folder.path().to_owned(), &mut random).await?;
+    let world = World::new(folder.path().to_owned(), cluster, &mut random).await?;
 
     let began = Instant::now();
     let mut workers = tokio::task::JoinSet::new();
     for _ in 0..WORKERS {
         workers.spawn(worker(Arc::clone(&world), random.fork()));
     }
+    // A thread only where it has something to do: one more would be a thread left over.
+    let disturbing = world.is_server().then(|| {
+        let (world, mut random) = (Arc::clone(&world), random.fork());
+        tokio::task::spawn_blocking(move || {
+            while let Some(cluster) = world.cluster.as_ref().filter(|_| !world.is_stopped()) {
+                cluster.disturb(&mut random);
+            }
+        })
+    });
     while began.elapsed() < length {
         let next = Duration::from_secs(1).min(length.saturating_sub(began.elapsed()));
         tokio::time::sleep(next).await;
@@ -119,6 +136,11 @@ async fn soak(length: Duration, seed: u64) -> Result<usize> {
             world.tally.fault(format!("a worker panicked: {panic}"));
         }
     }
+    if let Some(disturbing) = disturbing
+        && let Err(panic) = disturbing.await
+    {
+        world.tally.fault(format!("the servers could not be brought back: {panic}"));
+    }
     if std::io::stderr().is_terminal() {
         eprintln!();
     }
@@ -127,17 +149,13 @@ async fn soak(length: Duration, seed: u64) -> Result<usize> {
     all_home(&world, &db).await;
     prove(&world, &db).await?;
     db.close().await?;
-    before.are_all_there_is(&world, "closed").await;
-    let drafts = files(&world.copies()).into_iter().filter(|name| name.starts_with('.'));
-    let beside = files(folder.path()).into_iter().filter(|name| name != "soak.db" && name != "copies");
-    let left: Vec<_> = beside.chain(drafts).collect();
-    if !left.is_empty() {
-        world.tally.fault(format!("files are left over: {}", left.join(", ")));
+    match &world.cluster {
+        None => nothing_is_left(&world, before, &mut random).await?,
+        Some(cluster) => {
+            sessions_end(&world, "is open after the pool was closed", || cluster.sessions(false)).await;
+            println!("{}", cluster.history());
+        }
     }
-    let again = world.open(&mut random).await?;
-    prove(&world, &again).await?;
-    again.close().await?;
-    before.are_all_there_is(&world, "opened and closed again").await;
 
     println!("{:<22} {:>10} {:>10} {:>10}\n{}", "operation", "done", "failed", "cancelled", world.tally);
     let (units, stored) = (world.ledger.len(), world.ledger.acknowledged());
@@ -145,9 +163,34 @@ async fn soak(length: Duration, seed: u64) -> Result<usize> {
     Ok(world.tally.faults())
 }
 
+/// The file is closed: there is nothing beside it, and it can be opened again.
+async fn nothing_is_left(world: &World, before: Belongings, random: &mut Random) -> Result<()> {
+    before.are_all_there_is(world, "closed").await;
+    let drafts = files(&world.copies()).into_iter().filter(|name| name.starts_with('.'));
+    let beside = files(&world.folder).into_iter().filter(|name| name != "soak.db" && name != "copies");
+    let left: Vec<_> = beside.chain(drafts).collect();
+    if !left.is_empty() {
+        world.tally.fault(format!("files are left over: {}", left.join(", ")));
+    }
+    let again = world.open(random).await?;
+    prove(world, &again).await?;
+    again.close().await?;
+    before.are_all_there_is(world, "opened and closed again").await;
+    Ok(())
+}
+
+/// Sessions that are to end do so soon.
+async fn sessions_end(world: &World, what: &str, sessions: impl Fn() -> Vec<String>) {
+    if !becomes_true(Duration::from_secs(5), || sessions().is_empty()).await {
+        for session in sessions() {
+            world.tally.fault(format!("a session {what}: {session}"));
+        }
+    }
+}
+
 async fn worker(world: Arc<World>, mut random: Random) {
     while !world.is_stopped() {
-        let kind = work::choose(&mut random);
+        let kind = work::choose(&mut random, world.is_server());
         let patient = tokio::time::timeout(PATIENCE, attempt(&world, kind, &mut random));
         if patient.await.is_err() {
             world.tally.fault(format!("`{}` hangs: no answer within {PATIENCE:?}", work::NAMES[kind]));
@@ -196,7 +239,7 @@ async fn attempt(world: &Arc<World>, kind: usize, random: &mut Random) {
         Some(Ok(())) => world.tally.count(kind, End::Done),
         Some(Err(error)) => {
             world.tally.count(kind, End::Failed);
-            if !world::is_ordinary(&error) {
+            if !world.is_ordinary(&error) {
                 world.tally.fault(format!("{} failed of {error:?}", work::NAMES[kind]));
             }
         }
@@ -207,7 +250,7 @@ async fn attempt(world: &Arc<World>, kind: usize, random: &mut Random) {
 async fn settle(world: &World) {
     match world.ledger.settle(&world.handle()).await {
         Ok(faults) => faults.into_iter().for_each(|fault| world.tally.fault(fault)),
-        Err(error) if world::is_ordinary(&error) => {}
+        Err(error) if world.is_ordinary(&error) => {}
         Err(error) => world.tally.fault(format!("what was written could not be compared: {error:?}")),
     }
 }
@@ -238,8 +281,17 @@ async fn all_home(world: &World, db: &Database) {
     }
 }
 
-/// The file is sound, and holds what the ledger says.
+/// The database is sound, and holds what the ledger says.
 async fn prove(world: &World, db: &Database) -> Result<()> {
+    match &world.cluster {
+        None => the_file_is_sound(world, db).await?,
+        Some(cluster) => sessions_end(world, "holds a transaction", || cluster.sessions(true)).await,
+    }
+    world.ledger.verify(db).await?.into_iter().for_each(|fault| world.tally.fault(fault));
+    Ok(())
+}
+
+async fn the_file_is_sound(world: &World, db: &Database) -> Result<()> {
     // SQLCipher's check reads the file alone: a page that is in the log only, and was never written, would count as damaged.
     while !db.checkpoint().await? {
         tokio::time::sleep(Duration::from_millis(5)).await;
@@ -253,7 +305,6 @@ async fn prove(world: &World, db: &Database) -> Result<()> {
             world.tally.fault(format!("{check}: {found:?}"));
         }
     }
-    world.ledger.verify(db).await?.into_iter().for_each(|fault| world.tally.fault(fault));
     Ok(())
 }
 

@@ -42,6 +42,9 @@ const WORK: [(&str, u64); KINDS] = [
     ("check", 2),
 ];
 
+/// What there is on a file alone.
+const OF_FILES: [&str; 4] = ["OR ROLLBACK", "another process", "backup", "rekey"];
+
 pub(crate) const NAMES: [&str; KINDS] = {
     let mut names = [""; KINDS];
     let mut kind = 0;
@@ -52,8 +55,17 @@ pub(crate) const NAMES: [&str; KINDS] = {
     names
 };
 
-/// A kind by its weight.
-pub(crate) fn choose(random: &mut Random) -> usize {
+/// A kind by its weight, of those that the engine has.
+pub(crate) fn choose(random: &mut Random, is_server: bool) -> usize {
+    loop {
+        let kind = by_weight(random);
+        if !is_server || !OF_FILES.contains(&NAMES[kind]) {
+            return kind;
+        }
+    }
+}
+
+fn by_weight(random: &mut Random) -> usize {
     let mut at = random.below(WORK.iter().map(|(_, weight)| weight).sum());
     let mut kinds = WORK.iter();
     kinds
@@ -120,6 +132,10 @@ pub(crate) async fn perform(kind: usize, world: Arc<World>, db: Database, mut ra
             with_connection(&world, pinned, random).await
         }
         "connection alone" => {
+            if let Some(cluster) = &world.cluster {
+                let alone = world::impatient(cluster.config()).connect_one().await?;
+                return with_connection(&world, alone, random).await;
+            }
             let key = world.keys().swap_remove(0);
             let alone = world::config(world.path(), &key).connect_one().await;
             match alone {
@@ -184,8 +200,9 @@ async fn script(world: &World, db: &Database, random: &mut Random) -> Result<()>
         .map(|(part, _)| {
             let payload = crate::ledger::payload(unit.number, part as u64);
             let payload: String = payload.iter().map(|byte| format!("{byte:02x}")).collect();
+            let payload = if world.is_server() { format!("'\\x{payload}'") } else { format!("x'{payload}'") };
             format!(
-                "INSERT INTO piece (unit, part, parts, payload) VALUES ({}, {part}, {}, x'{payload}')",
+                "INSERT INTO piece (unit, part, parts, payload) VALUES ({}, {part}, {}, {payload})",
                 unit.number, unit.parts
             )
         })
@@ -219,7 +236,8 @@ async fn session(world: &World, db: &Database, random: &mut Random) -> Result<()
                     inner.execute(INSERT, unit.piece(part)).await?;
                     if random.once_in(2) {
                         let taken = inner.execute("INSERT INTO taken (id) VALUES (1)", params![]).await;
-                        ensure(world, taken.as_ref().is_err_and(Error::is_unique_violation), "a row that is taken");
+                        let fails = |error: &Error| error.is_unique_violation() || world.is_ordinary(error);
+                        ensure(world, taken.as_ref().is_err_and(fails), "a row that is taken");
                     }
                     if random.once_in(2) {
                         inner.rollback().await?;
@@ -324,7 +342,8 @@ async fn unique_violation(world: &World, db: &Database, random: &mut Random) -> 
     let answer = if random.once_in(2) {
         db.batch(Batch::new().then_many(INSERT, unit.pieces()).then(taken, params![1])).await.map(drop)
     } else {
-        db.execute("INSERT OR FAIL INTO taken (id) VALUES ($1)", params![1]).await.map(drop)
+        let taken = if world.is_server() { taken } else { "INSERT OR FAIL INTO taken (id) VALUES ($1)" };
+        db.execute(taken, params![1]).await.map(drop)
     };
     expected(world, unit.answered(answer), QueryErrorKind::Unique)
 }
@@ -413,11 +432,15 @@ async fn snapshot(world: &World, db: &Database, random: &mut Random) -> Result<(
 
 /// TEMP tables, single statements, batches that fail as a whole.
 async fn with_connection(world: &World, mut pinned: strongroom::Connection, random: &mut Random) -> Result<()> {
-    let left: Option<i64> = pinned.fetch_value("SELECT count(*) FROM sqlite_temp_schema", params![]).await?;
+    let left = match world.is_server() {
+        true => "SELECT count(*) FROM pg_class WHERE relnamespace = pg_my_temp_schema()",
+        false => "SELECT count(*) FROM sqlite_temp_schema",
+    };
+    let left: Option<i64> = pinned.fetch_value(left, params![]).await?;
     ensure(world, left == Some(0), "a pinned connection has somebody else's TEMP tables");
     if random.once_in(2) {
         let draft = "CREATE TEMP TABLE draft (unit INTEGER, part INTEGER, parts INTEGER, payload BLOB)";
-        pinned.execute(draft, params![]).await?;
+        pinned.execute(&world.dialect(draft), params![]).await?;
         let unit = world.ledger.begin(2);
         let into_draft = INSERT.replace("piece", "draft");
         pinned.execute_many(&into_draft, unit.pieces()).await?;

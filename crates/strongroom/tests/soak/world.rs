@@ -1,4 +1,4 @@
-//! What all workers share: the file, its keys, the handle of the moment, the ledger and the tally.
+//! What all workers share: the file with its keys or the servers, the handle of the moment, the ledger and the tally.
 
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use strongroom::{Config, Database, EncryptionProblem, Error, KeySource, QueryErrorKind, Result};
 
+use crate::cluster::Cluster;
 use crate::ledger::Ledger;
 use crate::random::Random;
 use crate::tally::Tally;
@@ -19,7 +20,10 @@ const KEYS: usize = 100;
 const PASSES: u32 = 5;
 
 pub(crate) struct World {
+    /// Of the file.
     pub(crate) folder: PathBuf,
+    /// None: the database is a file.
+    pub(crate) cluster: Option<Cluster>,
     pub(crate) ledger: Arc<Ledger>,
     pub(crate) tally: Tally<KINDS>,
     /// Newest first.
@@ -30,19 +34,33 @@ pub(crate) struct World {
 }
 
 impl World {
-    pub(crate) async fn new(folder: PathBuf, random: &mut Random) -> Result<Arc<Self>> {
+    pub(crate) async fn new(folder: PathBuf, cluster: Option<Cluster>, random: &mut Random) -> Result<Arc<Self>> {
         let key = random.key();
         std::fs::create_dir(folder.join("copies")).expect("the temporary folder can be written");
-        let handle = config(folder.join("soak.db"), &key).connect().await?;
-        handle.execute_script(crate::ledger::SCHEMA).await?;
+        let handle = match &cluster {
+            None => config(folder.join("soak.db"), &key),
+            Some(cluster) => impatient(cluster.config()),
+        };
+        let handle = handle.connect().await?;
+        handle.execute_script(&dialect(cluster.is_some(), crate::ledger::SCHEMA)).await?;
         Ok(Arc::new(World {
             folder,
+            cluster,
             ledger: Arc::default(),
             tally: Tally::new(NAMES),
             keys: Mutex::new(vec![key]),
             handle: RwLock::new(handle),
             stop: AtomicBool::new(false),
         }))
+    }
+
+    pub(crate) fn is_server(&self) -> bool {
+        self.cluster.is_some()
+    }
+
+    /// A statement that defines something, as the engine has it.
+    pub(crate) fn dialect(&self, sql: &str) -> String {
+        dialect(self.is_server(), sql)
     }
 
     pub(crate) fn path(&self) -> PathBuf {
@@ -75,8 +93,11 @@ impl World {
         keys.truncate(KEYS);
     }
 
-    /// A further handle on the same file, with settings of its own.
+    /// A further handle on the same database, with settings of its own.
     pub(crate) async fn open(&self, random: &mut Random) -> Result<Database> {
+        if let Some(cluster) = &self.cluster {
+            return vary(impatient(cluster.config()), random).connect().await;
+        }
         let settings = random.fork();
         let mut opened = Err(Error::Closed);
         // While the keys are tried, the file may get another one: one that was not known before, or had its turn already.
@@ -98,6 +119,10 @@ impl World {
     }
 }
 
+fn dialect(is_server: bool, sql: &str) -> String {
+    if is_server { sql.replace("BLOB", "BYTEA") } else { sql.to_owned() }
+}
+
 /// Opens the file with the first key that fits.
 pub(crate) async fn open(path: PathBuf, keys: &[String], set: impl Fn(Config) -> Config) -> Result<Database> {
     let mut outcome = Err(Error::Closed);
@@ -115,8 +140,12 @@ fn is_wrong_key(error: &Error) -> bool {
 }
 
 pub(crate) fn config(path: PathBuf, key: &str) -> Config {
-    Config::sqlite(path)
-        .key(KeySource::literal(key))
+    impatient(Config::sqlite(path).key(KeySource::literal(key)))
+}
+
+/// Connections that do not live long, and callers that do not wait long.
+pub(crate) fn impatient(config: Config) -> Config {
+    config
         .acquire_timeout(Duration::from_secs(5))
         .pool_idle_timeout(Some(Duration::from_secs(1)))
         .pool_max_lifetime(Some(Duration::from_secs(1)))
@@ -131,7 +160,16 @@ fn vary(config: Config, random: &mut Random) -> Config {
         .inline_reads(random.once_in(2))
 }
 
-/// Whether an operation may fail of this under the load that the soak makes. Anything else is a violation.
+impl World {
+    /// Whether an operation may fail of this under the load that the soak makes, and of the faults it puts in a server's way.
+    /// Anything else is a violation.
+    pub(crate) fn is_ordinary(&self, error: &Error) -> bool {
+        let is_lost = matches!(error, Error::Connection { passing: true, .. } | Error::CommitUnknown { .. });
+        self.is_server() && is_lost || is_ordinary(error)
+    }
+}
+
+/// What may happen on a file.
 pub(crate) fn is_ordinary(error: &Error) -> bool {
     match error {
         Error::Query { kind, .. } => matches!(

@@ -43,7 +43,8 @@ impl Postgres {
     /// at most 900 s old. Other roles that a test makes come in with a password.
     ///
     /// Tokens are taken for the hosts `db.test`, `localhost` and `127.0.0.1` with the server's port; see
-    /// [`accept_tokens_for`](Postgres::accept_tokens_for). Why one was refused is in the log.
+    /// [`accept_tokens_for`](Postgres::accept_tokens_for). The log says of each how
+    /// old it was, or why it was refused.
     ///
     /// At most 61 sessions can have come in so at a time, on the whole machine: each has a folder `/tmp/pam.X` of
     /// pam_wrapper's, X being one letter or digit. Further ones are cut off.

@@ -70,6 +70,7 @@ def signature(secret, scope, stamp, host, given):
 
 
 def verify(user, token):
+    """The age in seconds of a token that is to be taken."""
     account = dict(line.split("=", 1) for line in lines("iam.conf"))
     service = account["service"]
     endpoints = [line.lower() for line in lines("iam-endpoints")]
@@ -112,13 +113,15 @@ def verify(user, token):
 
     right = signature(account["secret_key"], scope, stamp, host.lower(), given)
     check(hmac.compare_digest(right, proof), "the signature does not match")
+    return age
 
 
 def pam_sm_authenticate(pamh, flags, argv):
     try:
         user = pamh.get_user(None)
         answer = pamh.conversation(pamh.Message(pamh.PAM_PROMPT_ECHO_OFF, "Token: "))
-        verify(user, answer.resp or "")
+        age = verify(user, answer.resp or "")
+        print(f"IAM token taken: {int(age)} s old", file=sys.stderr, flush=True)
         return pamh.PAM_SUCCESS
     except Refused as refused:
         print(f"IAM token refused: {refused}", file=sys.stderr, flush=True)

@@ -20,7 +20,7 @@ fn home_with(certificates: u64) -> Home {
 #[track_caller]
 fn assert_equal(copied: &serde_json::Value) {
     let tables = copied["tables"].as_array().unwrap();
-    assert!(copied["equal"] == true && tables.len() == 10, "{copied}");
+    assert!(copied["equal"] == true && tables.len() == 11, "{copied}");
     assert!(tables.iter().all(|table| table["source_sha256"] == table["target_sha256"]), "{copied}");
 }
 
@@ -32,6 +32,7 @@ fn a_ledger_moves_to_a_server_and_back() {
     }
     let (home, database) = (home_with(20), Postgres::shared().create_database());
     let url = database.url();
+    home.run(["token", "create", "ci", "--role", "reader"]).expect(0);
     let run = home.run(["db", "copy", "--to", &url]).expect(0);
     assert!(run.stdout.contains("copied\n") && run.stderr.starts_with("created the ledger in "), "{run:?}");
     let again = home.run(["db", "copy", "--to", &url]).expect(0);
@@ -40,7 +41,7 @@ fn a_ledger_moves_to_a_server_and_back() {
     let back = ["db", "copy", "--from", &url, "--to", "back.db", "--to-key-file", "back.key"];
     assert_equal(&home.json(back));
     let of_copy = ["--db", "back.db", "--key-file", "back.key"];
-    for question in [&["list", "--all"][..], &["stats"], &["audit"]] {
+    for question in [&["list", "--all"][..], &["stats"], &["audit"], &["token", "list"]] {
         let first = home.json(question);
         assert_eq!(home.json([&["--db", &url], question].concat()), first);
         assert_eq!(home.json([&of_copy, question].concat()), first);

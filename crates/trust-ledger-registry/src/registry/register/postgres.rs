@@ -111,7 +111,6 @@ impl Registry {
         values.extend([now.into(), actor.as_str().into(), action::CERTIFICATE_REGISTERED.into()]);
         values.extend([origin.as_deref().into(), request.as_deref().into()]);
         values.extend([events.into(), after.into()]);
-        values.extend([self.author.origin.as_deref().into(), self.author.request.as_deref().into()]);
         Params::from(values)
     }
 }

@@ -62,8 +62,8 @@ impl Registry {
 
     /// The same register, with changes recorded as asked for from `origin`, such as a client's address, by the request with
     /// this id.
-    pub fn from_origin(&self, origin: &str, request: Option<&str>) -> Registry {
-        self.inner.from_origin(origin, request).into()
+    pub fn asked_from(&self, origin: &str, request: Option<&str>) -> Registry {
+        self.inner.asked_from(origin, request).into()
     }
 
     /// The same register with another clock: for tests, and for what was or will be valid at another time.

@@ -111,8 +111,8 @@ impl Registry {
 
     /// The same register, with changes recorded as asked for from `origin`, such as a client's address, by the request with
     /// this id.
-    pub fn from_origin(&self, origin: &str, request: Option<&str>) -> Registry {
-        Registry { author: Arc::new(self.author.from_origin(origin, request)), ..self.clone() }
+    pub fn asked_from(&self, origin: &str, request: Option<&str>) -> Registry {
+        Registry { author: Arc::new(self.author.asked_from(origin, request)), ..self.clone() }
     }
 
     /// The same register with another clock: for tests, and for what was or will be valid at another time.

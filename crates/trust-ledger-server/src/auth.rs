@@ -93,7 +93,7 @@ impl Caller {
     /// The register, with changes recorded as made by this caller, from there, in this request.
     pub(crate) fn acting_in(&self, registry: &Registry) -> Registry {
         let (origin, request) = (self.client.address.to_string(), self.client.request.to_string());
-        registry.acting_as(&self.token.name).from_origin(&origin, Some(&request))
+        registry.acting_as(&self.token.name).asked_from(&origin, Some(&request))
     }
 
     /// The name of the token.
@@ -124,12 +124,15 @@ pub(crate) async fn require(State(service): State<Service>, request: Request, ne
     }
 }
 
+/// A token as the ledger had it at a moment.
+type Seen = (Instant, Arc<Token>);
+
 /// Tokens as they are presented.
 #[derive(Debug)]
 pub(crate) struct Tokens {
     registry: Registry,
     /// By a hash of the text, so that no text is kept.
-    known: Mutex<HashMap<[u8; 32], (Instant, Arc<Token>)>>,
+    known: Mutex<HashMap<[u8; 32], Seen>>,
     used: Mutex<HashMap<Uuid, OffsetDateTime>>,
     /// Of each address, those that were refused.
     refused: Throttle,

@@ -20,7 +20,7 @@ impl Author {
         Author { origin: self.origin.clone(), request: self.request.clone(), ..Author::named(actor) }
     }
 
-    pub(super) fn from_origin(&self, origin: &str, request: Option<&str>) -> Author {
+    pub(super) fn asked_from(&self, origin: &str, request: Option<&str>) -> Author {
         Author { actor: self.actor.clone(), origin: normal_text(origin), request: request.and_then(normal_text) }
     }
 }

@@ -323,7 +323,7 @@ fn new_text(id: Uuid) -> Result<(TokenText, [u8; 32])> {
     text.push_str(id.simple().encode_lower(&mut Uuid::encode_buffer()));
     text.push('_');
     let begin = text.len();
-    BASE64_URL_SAFE_NO_PAD.encode_string(&*secret, &mut text);
+    BASE64_URL_SAFE_NO_PAD.encode_string(*secret, &mut text);
     let hash = hash(&text[begin..]);
     Ok((TokenText(text), hash))
 }

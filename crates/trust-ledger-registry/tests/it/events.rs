@@ -126,7 +126,7 @@ async fn events_of_unseen_certificates_are_of_their_issuer_and_pages_go_backward
 async fn every_event_says_from_where_and_by_which_request_it_was_asked_for() {
     for registry in ledgers().await {
         let (ca, other) = (Ca::new("CA"), Ca::new("other"));
-        let by = |request: &str| registry.acting_as("ci").from_origin("192.0.2.7", Some(request)).acting_as("cd");
+        let by = |request: &str| registry.acting_as("ci").asked_from("192.0.2.7", Some(request)).acting_as("cd");
         let old = ca.issue(&Leaf::new("a.example").valid(NOW - Duration::days(9), NOW - Duration::days(1)));
         let leaf = ca.issue(&Leaf::new("b.example"));
         let id = by("1").register(&old, &Annotations::default()).await.unwrap().id();
@@ -141,7 +141,7 @@ async fn every_event_says_from_where_and_by_which_request_it_was_asked_for() {
         by("7").delete(DeleteTarget::Id(id), false).await.unwrap();
         let token = by("8").create_token("x", Role::Reader, None).await.unwrap().0;
         by("9").revoke_token(token.id).await.unwrap();
-        let nobody = registry.acting_as("nobody").from_origin(" ", Some(""));
+        let nobody = registry.acting_as("nobody").asked_from(" ", Some(""));
         nobody.create_token("y", Role::Reader, None).await.unwrap();
 
         let mut events = registry.events(&EventFilter::default(), &Page::default()).await.unwrap().events;

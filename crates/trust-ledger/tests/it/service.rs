@@ -26,20 +26,23 @@ impl Serving {
     }
 
     fn spawn(command: &mut Command) -> Serving {
-        let mut child = command.stderr(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap();
+        let child = command.stderr(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap();
         let (sender, log) = mpsc::channel();
-        let stderr = BufReader::new(child.stderr.take().unwrap());
+        // From here on it is killed, whatever happens.
+        let mut serving = Serving { child, address: String::new(), log };
+        let stderr = BufReader::new(serving.child.stderr.take().unwrap());
         std::thread::spawn(move || stderr.lines().map_while(Result::ok).try_for_each(|line| sender.send(line)));
         let mut said = Vec::new();
-        loop {
-            let line = log.recv_timeout(Duration::from_secs(20)).unwrap_or_else(|_| panic!("not listening: {said:#?}"));
+        while serving.address.is_empty() {
+            let line = serving.log.recv_timeout(Duration::from_secs(20));
+            let line = line.unwrap_or_else(|_| panic!("not listening: {said:#?}"));
             let told: Value = serde_json::from_str(&line).unwrap_or_default();
             if let Some(url) = told["url"].as_str() {
-                let address = url.split_once("://").unwrap().1.to_owned();
-                return Serving { child, address, log };
+                serving.address = url.split_once("://").unwrap().1.to_owned();
             }
             said.push(line);
         }
+        serving
     }
 
     fn ask(&self, method: &str, path: &str, token: &str, body: &str) -> String {

@@ -1,13 +1,14 @@
-//! `cargo xtask soak`: strongroom under random work, cancellation and errors, and the proof that nothing went astray.
+//! `cargo xtask soak`: strongroom, or the service over HTTP, under load and misbehaviour, and the proof that nothing went astray.
 
 use std::process::Command;
 
 use crate::steps;
 
 pub(crate) const HELP: &str = "\
-Let many tasks work on one encrypted file at random, then prove that nothing went astray
+Work at random for a while, then prove that nothing went astray
 
 Usage: cargo xtask soak [--seconds N] [--seed N]
+       cargo xtask soak --http [--seconds N] [--rows N] [--db postgres]
 
   --seconds N   how long to work; 60 when left out. What is proven afterwards takes a few seconds more.
   --seed N      repeats the choices of an earlier run (not their interleaving); its first line names the seed
@@ -16,49 +17,95 @@ Builds crates/strongroom/tests/soak with --release and runs it: statements, batc
 connections, rekeying, further handles and processes, of which many are cancelled in the middle. At the end no
 acknowledged write may be missing or doubled, the integrity checks must be clean, all connections home, and no
 thread, descriptor or file left over. It ends with a table of what was done.
+
+  --http           the service instead: crates/trust-ledger/tests/load, with --release
+  --rows N         certificates in the ledger before; 100000 when left out
+  --db postgres    on a PostgreSQL server of its own (Debian's package postgresql) instead of an encrypted file
+
+Starts `trust-ledger serve` on loopback, fills it, measures it and prints what is aimed at beside: start, memory, single
+requests, streams, lists, 10,000 silent clients. Then clients of every kind, some of whom hang up or are slow, work for
+--seconds; at the end every answered registration must be there once and as it was last answered.
 ";
 
+/// What is asked for.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) enum Soak {
+    /// strongroom's.
+    Strongroom { seconds: u64, seed: Option<u64> },
+    /// The service's.
+    Http { seconds: u64, rows: u64, on_server: bool },
+}
+
 pub(crate) fn run(arguments: &[String]) -> Result<(), String> {
-    let (mut seconds, mut seed) = (60, None);
-    let mut words = arguments.iter();
-    while let Some(word) = words.next() {
-        let (name, value) = match word.split_once('=') {
-            Some((name, value)) => (name, Some(value)),
-            None => (word.as_str(), words.next().map(String::as_str)),
-        };
-        let number = value.and_then(|value| value.parse().ok()).ok_or_else(|| format!("{name} needs a number"));
-        match name {
-            "--seconds" => seconds = number?,
-            "--seed" => seed = Some(number?),
-            _ => return Err(format!("soak does not know `{name}`; see `cargo xtask soak --help`")),
+    Soak::parse(arguments)?.run()
+}
+
+impl Soak {
+    fn parse(arguments: &[String]) -> Result<Soak, String> {
+        let (mut seconds, mut seed, mut http, mut rows, mut on_server) = (60, None, false, None, false);
+        let mut words = arguments.iter();
+        while let Some(word) = words.next() {
+            if word == "--http" {
+                http = true;
+                continue;
+            }
+            let (name, value) = match word.split_once('=') {
+                Some((name, value)) => (name, Some(value)),
+                None => (word.as_str(), words.next().map(String::as_str)),
+            };
+            let number = value.and_then(|value| value.parse().ok()).ok_or_else(|| format!("{name} needs a number"));
+            match name {
+                "--seconds" => seconds = number?,
+                "--seed" => seed = Some(number?),
+                "--rows" => rows = Some(number?),
+                "--db" if value == Some("postgres") => on_server = true,
+                "--db" => return Err("--db needs `postgres`; without it the ledger is an encrypted file".to_owned()),
+                _ => return Err(format!("soak does not know `{name}`; see `cargo xtask soak --help`")),
+            }
+        }
+        match (http, seed, rows, on_server) {
+            (true, None, rows, on_server) => Ok(Soak::Http { seconds, rows: rows.unwrap_or(100_000), on_server }),
+            (true, ..) => Err("--seed is not for --http".to_owned()),
+            (false, seed, None, false) => Ok(Soak::Strongroom { seconds, seed }),
+            (false, ..) => Err("--rows and --db are for --http".to_owned()),
         }
     }
-    soak(seconds, seed)
-}
 
-/// Builds the soak, and runs it for so long.
-pub(crate) fn soak(seconds: u64, seed: Option<u64>) -> Result<(), String> {
-    let mut cargo = command(seconds, seed);
-    steps::announce("soak", &steps::shown(&cargo).replacen(&*cargo.get_program().to_string_lossy(), "cargo", 1));
-    steps::step("soak", || {
-        let status = cargo.status().map_err(|error| format!("cargo could not be started: {error}"))?;
-        if status.success() {
-            Ok(((), "nothing went astray".to_owned()))
-        } else {
-            Err(format!("the soak failed ({status}): what it found, and its seed, are named above"))
+    /// Builds it, and runs it.
+    pub(crate) fn run(&self) -> Result<(), String> {
+        let mut cargo = self.command();
+        steps::announce("soak", &steps::shown(&cargo).replacen(&*cargo.get_program().to_string_lossy(), "cargo", 1));
+        steps::step("soak", || {
+            let status = cargo.status().map_err(|error| format!("cargo could not be started: {error}"))?;
+            if status.success() {
+                Ok(((), "nothing went astray".to_owned()))
+            } else {
+                Err(format!("the soak failed ({status}): what it found is named above"))
+            }
+        })
+    }
+
+    fn command(&self) -> Command {
+        let mut cargo = steps::cargo();
+        cargo.args(["test", "--release", "--package"]);
+        match self {
+            Soak::Strongroom { seconds, seed } => {
+                cargo.args(["strongroom", "--test", "soak"]);
+                cargo.env("STRONGROOM_SOAK_SECONDS", seconds.to_string());
+                match seed {
+                    Some(seed) => cargo.env("STRONGROOM_SOAK_SEED", seed.to_string()),
+                    None => cargo.env_remove("STRONGROOM_SOAK_SEED"),
+                };
+            }
+            Soak::Http { seconds, rows, on_server } => {
+                cargo.args(["trust-ledger", "--test", "load"]);
+                cargo.env("TRUST_LEDGER_LOAD_SECONDS", seconds.to_string());
+                cargo.env("TRUST_LEDGER_LOAD_ROWS", rows.to_string());
+                cargo.env("TRUST_LEDGER_LOAD_DB", if *on_server { "postgres" } else { "file" });
+            }
         }
-    })
-}
-
-fn command(seconds: u64, seed: Option<u64>) -> Command {
-    let mut cargo = steps::cargo();
-    cargo.args(["test", "--release", "--package", "strongroom", "--test", "soak"]);
-    cargo.env("STRONGROOM_SOAK_SECONDS", seconds.to_string());
-    match seed {
-        Some(seed) => cargo.env("STRONGROOM_SOAK_SEED", seed.to_string()),
-        None => cargo.env_remove("STRONGROOM_SOAK_SEED"),
-    };
-    cargo
+        cargo
+    }
 }
 
 #[cfg(test)]
@@ -72,5 +119,18 @@ mod tests {
         assert_eq!(run(&["--seconds"]), Err("--seconds needs a number".to_owned()));
         assert_eq!(run(&["--seed=x"]), Err("--seed needs a number".to_owned()));
         assert!(run(&["--minutes", "1"]).is_err_and(|error| error.contains("does not know `--minutes`")));
+        assert!(run(&["--rows", "5"]).is_err_and(|error| error.contains("are for --http")));
+        assert!(run(&["--http", "--seed", "5"]).is_err_and(|error| error.contains("not for --http")));
+        assert!(run(&["--http", "--db", "oracle"]).is_err_and(|error| error.contains("needs `postgres`")));
+    }
+
+    /// Whose soak it is decides what is built.
+    #[test]
+    fn http_stands_for_the_service() {
+        let parse = |words: &[&str]| Soak::parse(&words.iter().map(|&word| word.to_owned()).collect::<Vec<_>>());
+        assert_eq!(parse(&["--seconds=5"]), Ok(Soak::Strongroom { seconds: 5, seed: None }));
+        assert_eq!(parse(&["--http"]), Ok(Soak::Http { seconds: 60, rows: 100_000, on_server: false }));
+        let asked = parse(&["--rows", "7", "--db=postgres", "--http"]);
+        assert_eq!(asked, Ok(Soak::Http { seconds: 60, rows: 7, on_server: true }));
     }
 }

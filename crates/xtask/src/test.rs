@@ -17,10 +17,12 @@ mod judges;
 
 use std::process::Command;
 
-use crate::{soak, steps};
+use crate::soak::Soak;
+use crate::steps;
 
-/// How long strongroom's soak takes when everything is tested, in seconds.
-const SOAK: u64 = 30;
+/// The soaks when everything is tested, short.
+const SOAKS: [Soak; 2] =
+    [Soak::Strongroom { seconds: 30, seed: None }, Soak::Http { seconds: 10, rows: 20_000, on_server: false }];
 
 pub(crate) const HELP: &str = "\
 Install what the tests need, then run all tests of the workspace
@@ -30,7 +32,7 @@ Usage: cargo xtask test [arguments of cargo test]
 Runs `cargo test --workspace --all-features --no-fail-fast`: unit, integration and documentation tests; strongroom's examples are
 run too, benchmarks are not. What follows `test` is passed on:
 
-  cargo xtask test                          everything, and 30 s of `cargo xtask soak` after it
+  cargo xtask test                          everything, and a short `cargo xtask soak` of each kind after it
   cargo xtask test -p strongroom            one crate
   cargo xtask test serial                   the tests with `serial` in their name
   cargo xtask test -- --nocapture           with what the tests print
@@ -75,7 +77,7 @@ pub(crate) fn run(arguments: &[String]) -> Result<(), String> {
         Ok(status) => Err(format!("they failed ({status}): cargo's last lines above name them")),
         Err(error) => Err(format!("cargo could not be started: {error}")),
     })?;
-    soak::soak(SOAK, None)
+    SOAKS.iter().try_for_each(Soak::run)
 }
 
 /// `cargo test` for all crates, or for those that `arguments` choose.

@@ -263,6 +263,12 @@ impl Connection {
         self.guard.engine(|| self.db.execute_batch(sql)).map_err(translate)
     }
 
+    /// Forgets the pages that it keeps in memory, but those that are in use.
+    pub(crate) fn give_memory_back(&self) {
+        // What cannot be given back is kept; nothing else depends on it.
+        let _ = self.control("PRAGMA shrink_memory");
+    }
+
     /// Copies the log into the file and empties it; `false` when a snapshot that somebody reads keeps part of it.
     pub(crate) fn checkpoint(&self) -> Result<bool> {
         let timeout = self.busy_timeout;
@@ -528,4 +534,34 @@ fn read_row(row: &rusqlite::Row<'_>, columns: &mut Option<Arc<[String]>>) -> Res
         });
     }
     Ok(Row::new(Arc::clone(columns), values))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Writes some megabytes, which stay in memory until they are given back.
+    #[test]
+    fn memory_is_given_back() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("a.db");
+        std::fs::File::create(&path).unwrap();
+        let file = RwLock::new(DatabaseFile { key: None, watch: Watch::new(&path).unwrap() });
+        let opener = Opener { place: Place::File { path, file }, busy_timeout: Duration::ZERO, cache_kib: 16 * 1024 };
+        let connection = opener.open(Role::Writer).unwrap();
+        connection.control("CREATE TABLE a (b BLOB); INSERT INTO a VALUES (randomblob(8000000))").unwrap();
+        let held = || {
+            let (mut held, mut high) = (0, 0);
+            // SAFETY: the handle is open for as long as the connection is, and both pointers are to live integers.
+            let code = unsafe {
+                let handle = connection.db.handle();
+                ffi::sqlite3_db_status(handle, ffi::SQLITE_DBSTATUS_CACHE_USED, &mut held, &mut high, 0)
+            };
+            assert_eq!(code, ffi::SQLITE_OK);
+            held
+        };
+        assert!(held() > 7_000_000, "{}", held());
+        connection.give_memory_back();
+        assert!(held() < 500_000, "{}", held());
+    }
 }

@@ -168,7 +168,7 @@ impl Tokens {
             return Err(Problem::new(Kind::Forbidden, detail));
         }
         self.used.lock().unwrap_or_else(PoisonError::into_inner).insert(token.id, OffsetDateTime::now_utc());
-        tracing::Span::current().record("token", &token.name);
+        client.has_shown(&token);
         Ok(Caller { token, client })
     }
 

@@ -17,19 +17,28 @@ use crate::service::Service;
 /// Upper bounds of the histogram, in seconds.
 const BOUNDS: [f64; 12] = [0.000_25, 0.000_5, 0.001, 0.002_5, 0.005, 0.01, 0.025, 0.05, 0.1, 0.5, 2.5, 10.0];
 
+/// Methods that have series of their own.
+const METHODS: [&str; 7] = ["GET", "HEAD", "POST", "PATCH", "PUT", "DELETE", "OPTIONS"];
+
 /// For how long the ledger's numbers are told again: counting them takes milliseconds, and anybody may ask.
 const FRESH: Duration = Duration::from_secs(5);
 
 /// What was answered so far.
 #[derive(Debug, Default)]
 pub(crate) struct Metrics {
-    answered: Mutex<BTreeMap<(String, String, u16), u64>>,
-    /// By route.
-    took: Mutex<BTreeMap<String, Histogram>>,
+    routes: Mutex<BTreeMap<String, Route>>,
     ledger: AsyncMutex<Option<(Instant, String)>>,
 }
 
-#[derive(Clone, Debug, Default)]
+/// The answers of one route.
+#[derive(Debug, Default)]
+struct Route {
+    /// By method and status.
+    answered: BTreeMap<(&'static str, u16), u64>,
+    took: Histogram,
+}
+
+#[derive(Debug, Default)]
 struct Histogram {
     /// One more than there are bounds.
     counts: [u64; BOUNDS.len() + 1],
@@ -40,28 +49,31 @@ impl Metrics {
     /// Counts an answer. `route` is the pattern, so that there are as many series as routes.
     pub(crate) fn answered(&self, route: &str, method: &Method, status: StatusCode, took: Duration) {
         // Other methods are anybody's words.
-        let method = match method.as_str() {
-            known @ ("GET" | "HEAD" | "POST" | "PATCH" | "PUT" | "DELETE" | "OPTIONS") => known,
-            _ => "other",
+        let method = METHODS.into_iter().find(|known| method.as_str() == *known).unwrap_or("other");
+        let mut routes = self.routes.lock().unwrap_or_else(PoisonError::into_inner);
+        // Looked up first: all but each route's first answer need no text of their own.
+        let of_route = match routes.get_mut(route) {
+            Some(of_route) => of_route,
+            None => routes.entry(route.to_owned()).or_default(),
         };
-        let key = (route.to_owned(), method.to_owned(), status.as_u16());
-        *self.answered.lock().unwrap_or_else(PoisonError::into_inner).entry(key).or_default() += 1;
-        let mut of_routes = self.took.lock().unwrap_or_else(PoisonError::into_inner);
-        let histogram = of_routes.entry(route.to_owned()).or_default();
+        *of_route.answered.entry((method, status.as_u16())).or_default() += 1;
         let seconds = took.as_secs_f64();
-        histogram.counts[BOUNDS.iter().position(|bound| seconds <= *bound).unwrap_or(BOUNDS.len())] += 1;
-        histogram.total += took;
+        of_route.took.counts[BOUNDS.iter().position(|bound| seconds <= *bound).unwrap_or(BOUNDS.len())] += 1;
+        of_route.took.total += took;
     }
 
     fn write(&self, text: &mut String) -> std::fmt::Result {
         let name = "trust_ledger_http_requests_total";
         writeln!(text, "# HELP {name} Answers by route, method and status.\n# TYPE {name} counter")?;
-        for ((route, method, status), count) in &*self.answered.lock().unwrap_or_else(PoisonError::into_inner) {
-            writeln!(text, "{name}{{route=\"{route}\",method=\"{method}\",status=\"{status}\"}} {count}")?;
+        let routes = self.routes.lock().unwrap_or_else(PoisonError::into_inner);
+        for (route, Route { answered, .. }) in &*routes {
+            for ((method, status), count) in answered {
+                writeln!(text, "{name}{{route=\"{route}\",method=\"{method}\",status=\"{status}\"}} {count}")?;
+            }
         }
         let name = "trust_ledger_http_request_seconds";
         writeln!(text, "# HELP {name} Time from a request's headers to those of its answer.\n# TYPE {name} histogram")?;
-        for (route, histogram) in &*self.took.lock().unwrap_or_else(PoisonError::into_inner) {
+        for (route, Route { took: histogram, .. }) in &*routes {
             let mut count = 0;
             for (bound, here) in BOUNDS.iter().zip(histogram.counts) {
                 count += here;

@@ -3,6 +3,7 @@
 use std::any::Any;
 use std::net::IpAddr;
 use std::panic::AssertUnwindSafe;
+use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
 use axum::body::Body;
@@ -12,6 +13,7 @@ use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 use futures_util::FutureExt;
 use tracing::Instrument;
+use trust_ledger_registry::Token;
 use uuid::Uuid;
 
 use crate::auth::too_many;
@@ -34,18 +36,26 @@ const LONG: [&str; 2] = ["/v1/crls", "/v1/prune"];
 pub struct Peer(pub IpAddr);
 
 /// Who asks, and in which request.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub(crate) struct Client {
     pub(crate) address: IpAddr,
     pub(crate) request: Uuid,
+    /// For the log, once it is known.
+    token: Arc<OnceLock<Arc<Token>>>,
 }
 
 impl Client {
     /// The client of a request that went through [`handle`].
     pub(crate) fn of(extensions: &Extensions) -> Result<Client, Problem> {
-        let client = extensions.get::<Client>().copied();
+        let client = extensions.get::<Client>().cloned();
         // Behind `handle` there always is one; without, nobody is let in.
         client.ok_or_else(|| Problem::new(Kind::Forbidden, "it is not known who asks"))
+    }
+
+    /// It has shown this token.
+    pub(crate) fn has_shown(&self, token: &Arc<Token>) {
+        // A request is let in once.
+        let _ = self.token.set(token.clone());
     }
 }
 
@@ -56,19 +66,11 @@ pub(crate) async fn handle(State(service): State<Service>, mut request: Request,
     let address = client_address(&request, &service.settings.trusted_proxies);
     let (method, path) = (request.method().clone(), request.uri().path().to_owned());
     let route = request.extensions().get::<MatchedPath>().cloned();
-    let span = tracing::info_span!(
-        "request",
-        %id,
-        trace = tracing::field::Empty,
-        client = %address,
-        %method,
-        %path,
-        token = tracing::field::Empty
-    );
-    if let Some(trace) = trace_id(request.headers()) {
-        span.record("trace", trace);
-    }
-    request.extensions_mut().insert(Client { address, request: id });
+    // Nothing is recorded in it later: a span that is logged as JSON would be parsed and written anew for that.
+    let trace = trace_id(request.headers());
+    let span = tracing::info_span!("request", %id, trace, client = %address, %method, %path);
+    let client = Client { address, request: id, token: Arc::default() };
+    request.extensions_mut().insert(client.clone());
     let stall = service.settings.limits.stall;
     let request = request.map(|body| Body::new(Patient::new(body, stall)));
     let is_read = matches!(method, Method::GET | Method::HEAD);
@@ -86,7 +88,7 @@ pub(crate) async fn handle(State(service): State<Service>, mut request: Request,
     }
     let (status, took) = (response.status(), began.elapsed());
     service.metrics.answered(route.as_ref().map_or("none", MatchedPath::as_str), &method, status, took);
-    span.in_scope(|| log(status, took, is_read));
+    span.in_scope(|| log(status, took, is_read, client.token.get().map(|token| &*token.name)));
     response
 }
 
@@ -122,12 +124,12 @@ fn panicked(panic: &(dyn Any + Send)) -> Response {
 }
 
 /// Reads that went well are many and change nothing.
-fn log(status: StatusCode, took: Duration, is_read: bool) {
+fn log(status: StatusCode, took: Duration, is_read: bool, token: Option<&str>) {
     let (status, took_ms) = (status.as_u16(), took.as_secs_f64() * 1e3);
     if is_read && status < 400 {
-        tracing::debug!(status, took_ms, "answered");
+        tracing::debug!(status, took_ms, token, "answered");
     } else {
-        tracing::info!(status, took_ms, "answered");
+        tracing::info!(status, took_ms, token, "answered");
     }
 }
 

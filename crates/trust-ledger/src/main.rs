@@ -10,6 +10,7 @@ mod command;
 mod failure;
 mod filter;
 mod ledger;
+mod memory;
 mod output;
 mod pages;
 mod selection;

@@ -18,6 +18,7 @@ mod file;
 use std::env;
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use directories::ProjectDirs;
 use strongroom::{Config, Dialect, KeySource};
@@ -25,6 +26,9 @@ use trust_ledger_registry::CACHE_KIB;
 
 use crate::cli::Global;
 use crate::failure::{Failure, Result};
+
+/// How long a connection is kept that nobody needs.
+const IDLE: Duration = Duration::from_secs(30);
 
 /// What the settings say.
 #[derive(Clone, Debug)]
@@ -138,7 +142,9 @@ fn resolve(
         None if is_named => Config::memory(),
         None => return Err(no_home("--db")),
     };
-    let config = read.over(defaults.cache_kib(CACHE_KIB)).map_err(wrong)?;
+    // What a service keeps in memory for requests goes soon after the last one; commands end before.
+    let defaults = defaults.cache_kib(CACHE_KIB).pool_idle_timeout(Some(IDLE));
+    let config = read.over(defaults).map_err(wrong)?;
     if let (Dialect::Postgres, Some(option)) = (config.dialect(), global.key_option()) {
         let reason = format!("{option}: a ledger on a server has no key; --credentials says how to log in");
         return Err(Failure::usage(reason));

@@ -29,7 +29,7 @@ const TASKS: &[Task] = &[
     Task { name: "bench", summary: "measure strongroom against its peers", help: bench::HELP, run: bench::run },
     Task {
         name: "soak",
-        summary: "work on one encrypted file at random, then prove that nothing went astray",
+        summary: "work at random on a file, or on the service over HTTP, then prove that nothing went astray",
         help: soak::HELP,
         run: soak::run,
     },

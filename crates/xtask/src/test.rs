@@ -17,11 +17,15 @@ mod judges;
 
 use std::process::Command;
 
-use crate::soak::{self, Engine};
+use crate::soak::{Engine, Soak};
 use crate::steps;
 
-/// How long strongroom's soak takes when everything is tested, in seconds: on a file, and on PostgreSQL.
-const SOAK: [(Engine, u64); 2] = [(Engine::File, 30), (Engine::Postgres, 20)];
+/// The soaks when everything is tested, short.
+const SOAKS: [Soak; 3] = [
+    Soak::Strongroom { engine: Engine::File, seconds: 30, seed: None },
+    Soak::Strongroom { engine: Engine::Postgres, seconds: 20, seed: None },
+    Soak::Http { engine: Engine::File, seconds: 10, rows: 20_000 },
+];
 
 pub(crate) const HELP: &str = "\
 Install what the tests need, then run all tests of the workspace
@@ -31,7 +35,7 @@ Usage: cargo xtask test [arguments of cargo test]
 Runs `cargo test --workspace --all-features --no-fail-fast`: unit, integration and documentation tests; strongroom's examples are
 run too, benchmarks are not. What follows `test` is passed on:
 
-  cargo xtask test                          everything, and after it `cargo xtask soak`: 30 s, and 20 s with `--postgres`
+  cargo xtask test                          everything, and a short `cargo xtask soak` of each kind after it
   cargo xtask test -p strongroom            one crate
   cargo xtask test serial                   the tests with `serial` in their name
   cargo xtask test -- --nocapture           with what the tests print
@@ -76,7 +80,7 @@ pub(crate) fn run(arguments: &[String]) -> Result<(), String> {
         Ok(status) => Err(format!("they failed ({status}): cargo's last lines above name them")),
         Err(error) => Err(format!("cargo could not be started: {error}")),
     })?;
-    SOAK.into_iter().try_for_each(|(engine, seconds)| soak::soak(engine, seconds, None))
+    SOAKS.iter().try_for_each(Soak::run)
 }
 
 /// `cargo test` for all crates, or for those that `arguments` choose.

@@ -6,7 +6,7 @@
 //! even when it failed, because what it failed of may be another unit's row that is not stored yet.
 
 use std::panic::Location;
-use std::sync::mpsc::Receiver;
+use std::sync::mpsc::{Receiver, RecvTimeoutError};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -36,6 +36,9 @@ const LARGE_TOGETHER: usize = 4;
 
 /// Four times the length, in bytes, at which the log is copied into the file: something keeps it from being reused.
 const LONG_LOG: u64 = 160 * 1024 * 1024;
+
+/// Without work for so long, the writer keeps no pages in memory.
+const IDLE: Duration = Duration::from_secs(10);
 
 const BETWEEN_LOOKS_AT_THE_LOG: Duration = Duration::from_secs(10);
 
@@ -120,7 +123,7 @@ impl Writer {
     pub(crate) fn run(mut self) {
         // Taken off the queue and not begun: work that must not join the group before it.
         let mut next = None;
-        while let Some(work) = next.take().or_else(|| self.queue.recv().ok()) {
+        while let Some(work) = next.take().or_else(|| self.wait()) {
             next = match work {
                 Work::Close => return,
                 Work::Alone(alone) => {
@@ -130,6 +133,20 @@ impl Writer {
                 work => self.group(work),
             };
         }
+    }
+
+    /// The next work; None when there will be none. A writer without any for a while gives its page cache back, which a bulk
+    /// load has filled and single writes do without.
+    fn wait(&self) -> Option<Work> {
+        match self.queue.recv_timeout(IDLE) {
+            Ok(work) => return Some(work),
+            Err(RecvTimeoutError::Disconnected) => return None,
+            Err(RecvTimeoutError::Timeout) => {}
+        }
+        if let Some(connection) = &self.connection {
+            connection.give_memory_back();
+        }
+        self.queue.recv().ok()
     }
 
     fn alone(&mut self, alone: Alone) {

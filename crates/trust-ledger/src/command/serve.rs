@@ -11,6 +11,7 @@ use trust_ledger_registry::Registry;
 use trust_ledger_server::{Prune, Server, Settings, TlsFiles};
 
 use crate::failure::{Exit, Failure, Result};
+use crate::memory;
 use crate::output::Output;
 use crate::output::time::parse_span;
 
@@ -81,7 +82,10 @@ pub(crate) async fn run(registry: &Registry, output: &Output, arguments: Argumen
     if registry.tokens().await?.is_empty() {
         output.note("nobody may use it yet; `trust-ledger token create NAME --role reader` lets somebody in");
     }
-    server.run(stopped(signals)).await?;
+    tokio::select! {
+        ended = server.run(stopped(signals)) => ended?,
+        () = memory::give_back() => {}
+    }
     Ok(Exit::Done)
 }
 

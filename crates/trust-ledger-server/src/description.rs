@@ -82,7 +82,12 @@ impl IntoResponses for Problems {
         let response = |text| {
             ResponseBuilder::new().description(text).content("application/problem+json", content()).build().into()
         };
-        problems.into_iter().map(|(status, text)| (status.to_owned(), response(text))).collect()
+        let mut responses: BTreeMap<_, _> =
+            problems.into_iter().map(|(status, text)| (status.to_owned(), response(text))).collect();
+        // Said before there is a request to answer, and without a document.
+        let too_large = ResponseBuilder::new().description("The request's line and headers are too large.").build();
+        responses.insert("431".to_owned(), too_large.into());
+        responses
     }
 }
 

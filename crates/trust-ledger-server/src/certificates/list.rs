@@ -23,7 +23,7 @@ const MOST: u32 = 1_000;
 #[into_params(parameter_in = Query)]
 pub(crate) struct Parameters {
     /// With this serial, in hex.
-    #[param(pattern = "^-?(0x)?[0-9a-fA-F:]*[0-9a-fA-F][0-9a-fA-F:]*$", max_length = 4096)]
+    #[param(pattern = "^-?(0x)?[0-9a-fA-F:]*[0-9a-fA-F][0-9a-fA-F:]*$")]
     serial: Option<String>,
     /// Of this issuer: its id.
     issuer: Option<Uuid>,

@@ -21,11 +21,14 @@ use crate::soak::{Engine, Soak};
 use crate::steps;
 
 /// The soaks when everything is tested, short.
-const SOAKS: [Soak; 3] = [
+const SOAKS: [Soak; 2] = [
     Soak::Strongroom { engine: Engine::File, seconds: 30, seed: None },
     Soak::Strongroom { engine: Engine::Postgres, seconds: 20, seed: None },
-    Soak::Http { engine: Engine::File, seconds: 10, rows: 20_000 },
 ];
+
+/// The service's load then, which is among the tests: seconds, and certificates. It is not built anew with --release, since
+/// nothing goes by its speed.
+const LOAD: [(&str, &str); 2] = [("TRUST_LEDGER_LOAD_SECONDS", "8"), ("TRUST_LEDGER_LOAD_ROWS", "5000")];
 
 pub(crate) const HELP: &str = "\
 Install what the tests need, then run all tests of the workspace
@@ -35,7 +38,7 @@ Usage: cargo xtask test [arguments of cargo test]
 Runs `cargo test --workspace --all-features --no-fail-fast`: unit, integration and documentation tests; strongroom's examples are
 run too, benchmarks are not. What follows `test` is passed on:
 
-  cargo xtask test                          everything, and a short `cargo xtask soak` of each kind after it
+  cargo xtask test                          everything, the service under load, and short soaks of strongroom after it
   cargo xtask test -p strongroom            one crate
   cargo xtask test serial                   the tests with `serial` in their name
   cargo xtask test -- --nocapture           with what the tests print
@@ -59,6 +62,9 @@ pub(crate) fn run(arguments: &[String]) -> Result<(), String> {
         .env("TRUST_LEDGER_PKITS", &judges.pkits)
         .env("TRUST_LEDGER_PYTHON", &judges.python)
         .env("TRUST_LEDGER_REQUIRE_JUDGES", "1");
+    if arguments.is_empty() {
+        cargo.envs(LOAD);
+    }
     // Cargo's own output is the account of what fails, so it goes straight to the terminal.
     steps::announce("tests", &steps::shown(&cargo).replacen(&*cargo.get_program().to_string_lossy(), "cargo", 1));
     steps::step("tests", || {

@@ -3,9 +3,9 @@
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use super::cipher::{Cipher, Kind, Said, Verdict};
+use super::cipher::{Cipher, Kind, Verdict};
 use super::credentials::Credentials;
-use super::place::Place;
+use super::place::{Place, Said};
 use super::value::Value;
 use crate::config::{self, Config, Target};
 use crate::error::{Error, Result};

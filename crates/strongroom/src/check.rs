@@ -9,14 +9,10 @@ use crate::database::Database;
 use crate::engine::{Dialect, Engine};
 use crate::error::{Error, QueryErrorKind, Result};
 use crate::params;
-use crate::row::FromRow;
+use crate::rights::{RIGHTS, Rights};
 
 /// Beyond it tokens, and certificates just issued, are refused. AWS signs for five minutes.
 const CLOCK_TOLERANCE: time::Duration = time::Duration::minutes(5);
-
-/// Who is logged in, where tables go, whether they may be made there, and whether the server takes writes.
-const RIGHTS: &str = "SELECT current_user::text, current_schema()::text, \
-     has_schema_privilege(current_schema(), 'CREATE'), current_setting('transaction_read_only')::boolean";
 
 /// How many tables and views there are to be seen.
 const VISIBLE: &str = "SELECT count(*) FROM pg_catalog.pg_class \
@@ -152,24 +148,18 @@ impl Report {
         .await?;
         self.step("session", async {
             let mut session = database.session().await?;
-            let (role, schema, may_create, is_read_only): (String, Option<String>, Option<bool>, bool) =
-                FromRow::from_row(&session.fetch_one(RIGHTS, params![]).await?)?;
+            let rights = Rights::from_row(&session.fetch_one(RIGHTS, params![]).await?)?;
             session.rollback().await?;
-            if is_read_only {
+            if rights.is_read_only {
                 return Err(Error::query(
                     QueryErrorKind::ReadOnly,
                     "the server takes no writes: it is a standby, or set to read-only; name the primary, \
                      or all hosts with target_session_attrs=read-write",
                 ));
             }
-            let Some(schema) = schema else {
-                return Err(Error::query(
-                    QueryErrorKind::Other,
-                    format!("role {role} has no schema: its search_path names none that it may use; GRANT USAGE"),
-                ));
-            };
-            let may = if may_create == Some(true) { "may" } else { "may not" };
-            Ok(format!("writes, as role {role}, which {may} create tables in schema {schema}"))
+            let schema = rights.schema().map_err(|reason| Error::query(QueryErrorKind::Other, reason))?;
+            let may = if rights.creation().is_ok() { "may" } else { "may not" };
+            Ok(format!("writes, as role {}, which {may} create tables in schema {schema}", rights.role))
         })
         .await?;
         self.step("snapshot", async {

@@ -233,6 +233,16 @@ impl Config {
         self.on_server("named_statements", |server| server.with_named_statements(named))
     }
 
+    /// Which CAs the server's certificate may be from.
+    pub(crate) fn roots(self, roots: postgres::Roots) -> Self {
+        self.on_server("sslrootcert", |server| server.roots(roots))
+    }
+
+    /// Whether the server's URL says this key itself.
+    pub(crate) fn url_says(&self, key: &str) -> bool {
+        matches!(&self.settings.target, Target::Server(server) if server.text_says(key))
+    }
+
     fn on_server(mut self, setting: &str, change: impl FnOnce(postgres::Settings) -> postgres::Settings) -> Self {
         match &mut self.settings.target {
             Target::Server(server) => **server = change((**server).clone()),

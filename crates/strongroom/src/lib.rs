@@ -124,6 +124,7 @@ mod migration;
 pub mod pool;
 mod postgres;
 mod random;
+mod rights;
 mod row;
 mod secret;
 mod session;

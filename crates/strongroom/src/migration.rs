@@ -15,6 +15,7 @@ use time::OffsetDateTime;
 use crate::batch::{Step, Want};
 use crate::engine::{Dialect, Engine};
 use crate::error::{Error, Result};
+use crate::rights::{RIGHTS, Rights};
 use crate::row::Row;
 use crate::session::Session;
 use crate::value::Params;
@@ -204,6 +205,11 @@ impl Migrations {
         if missing == 0 {
             return Ok(());
         }
+        let rights = rights(engine).await?;
+        if let Some(rights) = &rights {
+            // Without a schema, tables that are there look as if they were missing.
+            rights.schema().map_err(Error::migration)?;
+        }
         if !migrate {
             return Err(Error::migration(format!(
                 "the database lacks {missing} of the {} migrations that this program needs, and migrating is switched off; \
@@ -221,6 +227,9 @@ impl Migrations {
                 "the database holds tables that no migration of this program made: it is another program's; nothing was \
                  changed",
             ));
+        }
+        if let Some(rights) = &rights {
+            rights.creation().map_err(Error::migration)?;
         }
         match engine.dialect() {
             Dialect::Sqlite => make_history(engine, HISTORY).await?,
@@ -357,6 +366,17 @@ async fn make_history(engine: &Engine, sql: &'static str) -> Result<()> {
 fn met_another_process(error: &Error) -> bool {
     let sqlstate = error.code().and_then(|code| code.sqlstate().map(str::to_owned));
     error.is_retryable() || matches!(sqlstate.as_deref(), Some("42P07" | "23505"))
+}
+
+/// What the role may do, on a server.
+async fn rights(engine: &Engine) -> Result<Option<Rights>> {
+    match engine.dialect() {
+        Dialect::Sqlite => Ok(None),
+        Dialect::Postgres => {
+            let rows = engine.fetch(Step::one(RIGHTS, Params::default()), 1, Location::caller()).await?;
+            rows.first().map(Rights::from_row).transpose()
+        }
+    }
 }
 
 /// Whether there is anything in the database that this runner has not begun.

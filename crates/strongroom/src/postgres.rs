@@ -46,6 +46,7 @@ pub(crate) use self::flow::flow;
 use self::session::Kind;
 pub(crate) use self::session::{Order, SessionLink};
 pub(crate) use self::settings::Settings;
+pub(crate) use self::tls::Roots;
 use self::work::Work;
 
 /// Whether there is a table or view of a name; relations that the search path does not reach are not seen.

@@ -10,6 +10,7 @@ mod file;
 mod layer;
 mod nearest;
 mod place;
+mod postgres;
 mod toml;
 mod value;
 mod yaml;
@@ -92,6 +93,13 @@ use crate::error::{Error, Result};
 /// | `cipher.key_command` | a command line | none | | The key is what that command prints; see [`KeySource::command`](crate::KeySource::command). |
 /// | `cipher.aws_secret` | a name or ARN | none | | The key is that secret of AWS Secrets Manager; needs feature `aws`. |
 /// | `cipher.aws_secret_field` | a name | none | | The key is that field of the secret, which is a JSON object. |
+/// | `postgres.statement_timeout_s` | seconds; 0 or false | false | 0.001 to 86400 | The server ends a longer statement. |
+/// | `postgres.lock_timeout_s` | seconds; 0 or false | false | 0.001 to 86400 | The server ends a longer wait for one lock. |
+/// | `postgres.connect_timeout_s` | seconds | 10 | 1 to 300 | Longest time for one of the server's addresses: TCP, TLS and log-in. |
+/// | `postgres.application_name` | a text | the program's name | 63 bytes | What `pg_stat_activity` shows. |
+/// | `postgres.named_statements` | true or false | true | | False for a pooler that knows no prepared statements; see [`Config::named_statements`]. |
+/// | `postgres.sslrootcert` | a path, or `system` | `system` | | The CAs that are trusted: a PEM file's, and no others. |
+/// | `postgres.token_cache_s` | seconds; 0 or false | false | 1 to 870 | A token of `rds-iam`, `dsql` or `dsql-admin` is kept for so long, less up to a tenth. False: each connection signs its own. |
 ///
 /// - A relative path in a file is relative to that file's folder; in a variable, to the working directory.
 /// - Seconds may have a fraction; false is never. A number out of its range is moved to the nearest bound, and a warning is
@@ -101,6 +109,8 @@ use crate::error::{Error, Result};
 /// - A later file or environment wins over an earlier one: its `cipher.enabled = false` takes back their key, and a source
 ///   that it names is used instead of theirs. Within one, `enabled = false` and a source contradict each other and are
 ///   refused; of two sources, the first in the order above is used. A source that is used and has nothing is an error.
+/// - What a server's URL says itself wins over section `postgres` of the same place and of earlier ones; a later `postgres`
+///   wins over the URL. Beside a database that is not on a server a key of that section is refused.
 /// - In YAML, a text that ends in a colon, as `'sqlite::memory:'` does, needs quotes; an alias (`*name`) or tag (`!name`)
 ///   is refused as a value in section `db`, and a file is one document.
 ///
@@ -203,8 +213,11 @@ impl Settings {
     /// [`Config`](Error::Config) when nothing names the database, a variable belongs to no setting, or what was said
     /// about encryption does not fit together.
     pub fn config(mut self) -> Result<Config> {
-        match self.layer.url.take() {
-            Some(place) => self.over(Config::at(place)),
+        match &self.layer.url {
+            Some(url) => {
+                let named = Config::at(url.value.clone());
+                self.over(named)
+            }
             None => {
                 self.refuse_unknown()?;
                 Err(Error::config(

@@ -53,6 +53,8 @@ pub(crate) enum Refusal<E = Error> {
     /// The server does not accept the credential. As the answer of [`LogIn::connect`]: or there is none, or the breaker
     /// is open; another server of the same kind would not do better.
     Credential(Error),
+    /// The credential's own end came before it was sent. As the answer of [`LogIn::connect`]: that of a new one, too.
+    Ended(E),
     /// Anything else.
     Other(E),
 }
@@ -63,6 +65,8 @@ enum Failed<E> {
     Unknown(Error),
     /// The server refused the last one.
     Refused(Error),
+    /// The last one ended before it was sent.
+    Ended(E),
     Other(E),
 }
 
@@ -105,6 +109,7 @@ impl LogIn {
                 self.breaker().note(error.clone());
                 Err(Refusal::Credential(error))
             }
+            Err(Failed::Ended(error)) => Err(Refusal::Ended(error)),
             Err(Failed::Other(error)) => Err(Refusal::Other(error)),
         };
         drop(turn);
@@ -119,10 +124,18 @@ impl LogIn {
         let mut credential = self.ask(login).await?;
         let mut deadline = None;
         let mut pause = FIRST_LOOK;
+        let mut is_renewed = false;
         loop {
             let generation = credential.generation;
             let refusal = match attempt(credential).await {
                 Ok(connection) => return Ok(connection),
+                // A long way to the server outlasts a token that was kept until then; a new one it should not.
+                Err(Refusal::Ended(_)) if !is_renewed => {
+                    is_renewed = true;
+                    credential = self.ask(login).await?;
+                    continue;
+                }
+                Err(Refusal::Ended(error)) => return Err(Failed::Ended(error)),
                 Err(Refusal::Other(error)) => return Err(Failed::Other(error)),
                 Err(Refusal::Credential(error)) => error,
             };

@@ -212,7 +212,7 @@ impl Connection {
     /// Translates an outcome, and notes what it says of the connection.
     pub(super) fn settle<T>(&mut self, outcome: Result<T, tokio_postgres::Error>) -> Result<T> {
         let outcome = outcome.map_err(|error| {
-            let error = translate(error, &self.server);
+            let error = translate(error, &self.server, &self.user);
             if self.watch.is_stopping() && is_cancelled(&error) { Error::Cancelled } else { error }
         });
         // What was sent behind a failed statement is answered before anything that is sent from now on.

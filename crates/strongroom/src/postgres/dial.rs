@@ -131,7 +131,7 @@ impl Dialer {
                         return Ok(dialed);
                     }
                     Err(Refusal::Credential(error)) => return Err(error),
-                    Err(Refusal::Other(failure)) => gathered.push(failure)?,
+                    Err(Refusal::Ended(failure) | Refusal::Other(failure)) => gathered.push(failure)?,
                 }
             }
         }

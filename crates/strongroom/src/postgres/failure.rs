@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use tokio_postgres::error::{DbError, ErrorPosition, Severity};
 
+use crate::engine::quoted;
 use crate::error::{Code, Error, QueryErrorKind};
 
 /// What the server says of a failure beside its code and message. It is the [`source`](std::error::Error::source) of
@@ -69,10 +70,10 @@ impl From<&DbError> for ServerError {
     }
 }
 
-/// Translates an error of a running statement. `database` names the server.
-pub(crate) fn translate(error: tokio_postgres::Error, database: &str) -> Error {
+/// Translates an error of a running statement. `database` names the server, `role` who is logged in.
+pub(crate) fn translate(error: tokio_postgres::Error, database: &str, role: &str) -> Error {
     if let Some(refusal) = error.as_db_error() {
-        return of_server(refusal, database);
+        return of_server(refusal, database, role);
     }
     if is_lost(&error) {
         return lost(database, error);
@@ -98,7 +99,7 @@ fn is_lost(error: &tokio_postgres::Error) -> bool {
     error.is_closed() || error.source().is_some_and(|cause| cause.is::<std::io::Error>()) || error.source().is_none()
 }
 
-fn of_server(refusal: &DbError, database: &str) -> Error {
+fn of_server(refusal: &DbError, database: &str, role: &str) -> Error {
     let sqlstate = refusal.code().code();
     if ends_connection(refusal) {
         return lost_for_reason(refusal, database);
@@ -107,7 +108,10 @@ fn of_server(refusal: &DbError, database: &str) -> Error {
     Error::Query {
         kind: kind_of(sqlstate),
         code,
-        message: without_values(sqlstate, refusal.message()),
+        message: match sqlstate {
+            "42501" => with_grant(refusal.message(), role),
+            _ => without_values(sqlstate, refusal.message()),
+        },
         source: Some(Arc::new(ServerError::from(refusal))),
     }
 }
@@ -170,6 +174,25 @@ fn without_values(sqlstate: &str, message: &str) -> String {
     }
 }
 
+/// The server's message about a right that `role` lacks, with the statement that gives it. Of what it is a right is known
+/// from English words only; in other languages, and where it is no single right, the message stands alone.
+fn with_grant(message: &str, role: &str) -> String {
+    let about = message.strip_prefix("permission denied for ").and_then(|about| about.split_once(' '));
+    let role = quoted(role);
+    let grant = match about {
+        Some(("schema", name)) => {
+            let name = quoted(name);
+            format!("GRANT USAGE ON SCHEMA {name} TO {role}, and GRANT CREATE if tables are to be made there")
+        }
+        Some(("table" | "view", name)) => {
+            format!("GRANT SELECT, INSERT, UPDATE, DELETE ON {} TO {role}, or what of it is needed", quoted(name))
+        }
+        Some(("sequence", name)) => format!("GRANT USAGE ON SEQUENCE {} TO {role}", quoted(name)),
+        _ => return message.to_owned(),
+    };
+    format!("{message}; let its owner run {grant}")
+}
+
 /// Whether this failure says that the server, or all of the generation's connections, are not what they were: shut down,
 /// cut off, or no longer the primary.
 pub(crate) fn ends_generation(error: &Error) -> bool {
@@ -219,6 +242,18 @@ mod tests {
         );
         let named = "duplicate key value violates unique constraint \"entry_text_key\"";
         assert_eq!(without_values("23505", named), named);
+    }
+
+    #[test]
+    fn a_missing_right_comes_with_the_grant_where_it_is_known() {
+        let about = |message: &str| with_grant(message, "a\"b");
+        assert_eq!(
+            about("permission denied for sequence My Seq"),
+            "permission denied for sequence My Seq; let its owner run GRANT USAGE ON SEQUENCE \"My Seq\" TO \"a\"\"b\""
+        );
+        for other in ["must be owner of table t", "permission denied for materialized view m", "keine Berechtigung"] {
+            assert_eq!(about(other), other);
+        }
     }
 
     #[test]

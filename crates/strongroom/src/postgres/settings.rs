@@ -9,7 +9,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::tls::TlsSettings;
+use super::tls::{Roots, TlsSettings};
 use super::url;
 use crate::credential::{CredentialProvider, Password};
 use crate::error::{Error, Result};
@@ -46,6 +46,8 @@ pub(crate) struct Settings {
     pub(super) target: TargetSession,
     pub(super) load_balance: bool,
     pub(super) named_statements: bool,
+    /// The keys that a text has said.
+    pub(super) said: Vec<String>,
 }
 
 /// One server of a list.
@@ -195,6 +197,17 @@ impl Settings {
         self
     }
 
+    /// Which CAs are trusted. Default: the system's.
+    pub(crate) fn roots(mut self, roots: Roots) -> Self {
+        self.tls.roots = Some(roots);
+        self
+    }
+
+    /// Whether the text that these settings were read from says this key, such as `connect_timeout`.
+    pub(crate) fn text_says(&self, key: &str) -> bool {
+        self.said.iter().any(|said| said == key)
+    }
+
     /// The servers without user and password, for messages: `postgres://a:5432,b:5432/app`.
     pub(crate) fn shown(&self) -> String {
         let port = self.port.unwrap_or(DEFAULT_PORT);
@@ -225,6 +238,7 @@ impl Default for Settings {
             target: TargetSession::Any,
             load_balance: false,
             named_statements: true,
+            said: Vec::new(),
         }
         .application_name(&program)
     }
@@ -240,6 +254,10 @@ impl fmt::Debug for Settings {
             .field("database", &self.database)
             .field("credentials", &self.credentials.as_ref().map(ToString::to_string))
             .field("tls", &self.tls)
+            .field("application_name", &self.application_name)
+            .field("connect_timeout", &self.connect_timeout)
+            .field("statement_timeout", &self.statement_timeout)
+            .field("lock_timeout", &self.lock_timeout)
             .field("target", &self.target)
             .field("named_statements", &self.named_statements)
             .finish_non_exhaustive()

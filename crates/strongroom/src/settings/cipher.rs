@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use super::place::Place;
+use super::place::{Place, Said};
 use super::value::Value;
 use crate::error::{Error, Result};
 use crate::key::KeySource;
@@ -20,14 +20,6 @@ pub(super) struct Cipher {
     pub(super) key_command: Option<Said<String>>,
     pub(super) aws_secret: Option<Said<String>>,
     pub(super) aws_secret_field: Option<Said<String>>,
-}
-
-/// A value, where it was said, and the how-manieth file or environment that was.
-#[derive(Debug)]
-pub(super) struct Said<T> {
-    pub(super) value: T,
-    pub(super) place: Place,
-    pub(super) turn: usize,
 }
 
 /// A kind of key source, in order of preference: of several that one place names, the first is used.

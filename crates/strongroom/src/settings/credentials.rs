@@ -3,6 +3,7 @@
 use std::fmt;
 use std::path::Path;
 use std::sync::Arc;
+use std::time::Duration;
 
 use crate::aws::{AwsSecret, Dsql, RdsIam};
 use crate::credential::{Cached, CredentialProvider, Password};
@@ -14,16 +15,27 @@ const EXPECTED: &str =
 
 /// How to log in to a server.
 #[derive(Clone)]
-pub(super) struct Credentials(pub(super) Arc<dyn CredentialProvider>);
+pub(super) enum Credentials {
+    Token(Token),
+    Other(Arc<dyn CredentialProvider>),
+}
+
+/// A token that is signed here.
+#[derive(Clone, Copy)]
+pub(super) enum Token {
+    RdsIam,
+    Dsql,
+    DsqlAdmin,
+}
 
 impl Credentials {
     /// Reads a value; a relative path in it is relative to `folder`.
     pub(super) fn parse(value: &str, folder: &Path) -> Result<Self, String> {
         let (kind, name) = value.split_once(':').map_or((value, None), |(kind, name)| (kind, Some(name)));
         let provider: Arc<dyn CredentialProvider> = match (kind, name) {
-            ("rds-iam", None) => Arc::new(RdsIam::from_environment()),
-            ("dsql", None) => Arc::new(Dsql::from_environment()),
-            ("dsql-admin", None) => Arc::new(Dsql::admin()),
+            ("rds-iam", None) => return Ok(Credentials::Token(Token::RdsIam)),
+            ("dsql", None) => return Ok(Credentials::Token(Token::Dsql)),
+            ("dsql-admin", None) => return Ok(Credentials::Token(Token::DsqlAdmin)),
             (_, None | Some("")) => return Err(EXPECTED.to_owned()),
             ("aws-secret", Some(id)) => Arc::new(AwsSecret::new(id)),
             ("env", Some(name)) => Arc::new(Password::from_source(KeySource::env(name))),
@@ -36,13 +48,33 @@ impl Credentials {
             ("command", Some(line)) => Arc::new(Cached::new(Password::from_source(KeySource::command(line)))),
             _ => return Err(EXPECTED.to_owned()),
         };
-        Ok(Credentials(provider))
+        Ok(Credentials::Other(provider))
+    }
+
+    pub(super) fn provider(&self) -> Arc<dyn CredentialProvider> {
+        match self {
+            Credentials::Token(Token::RdsIam) => Arc::new(RdsIam::from_environment()),
+            Credentials::Token(Token::Dsql) => Arc::new(Dsql::from_environment()),
+            Credentials::Token(Token::DsqlAdmin) => Arc::new(Dsql::admin()),
+            Credentials::Other(provider) => Arc::clone(provider),
+        }
+    }
+}
+
+impl Token {
+    /// Signs one anew only when the last is as old as this.
+    pub(super) fn kept(self, keep: Duration) -> Arc<dyn CredentialProvider> {
+        match self {
+            Token::RdsIam => Arc::new(RdsIam::from_environment().cached(keep)),
+            Token::Dsql => Arc::new(Dsql::from_environment().cached(keep)),
+            Token::DsqlAdmin => Arc::new(Dsql::admin().cached(keep)),
+        }
     }
 }
 
 /// Names the source.
 impl fmt::Debug for Credentials {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        fmt::Display::fmt(&self.0, f)
+        fmt::Display::fmt(&self.provider(), f)
     }
 }

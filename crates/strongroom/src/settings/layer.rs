@@ -3,9 +3,10 @@
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use super::cipher::{Cipher, Kind, Said, Verdict};
+use super::cipher::{Cipher, Kind, Verdict};
 use super::credentials::Credentials;
-use super::place::Place;
+use super::place::{Place, Said};
+use super::postgres::{Postgres, roots};
 use super::value::Value;
 use crate::config::{self, Config, Target};
 use crate::error::{Error, Result};
@@ -13,7 +14,7 @@ use crate::error::{Error, Result};
 /// What files and variables have said so far; None where they have said nothing.
 #[derive(Debug, Default)]
 pub(super) struct Layer {
-    pub(super) url: Option<Target>,
+    pub(super) url: Option<Said<Target>>,
     credentials: Option<Credentials>,
     create: Option<bool>,
     session_max_age: Option<Duration>,
@@ -30,6 +31,7 @@ pub(super) struct Layer {
     connect_attempts: Option<u32>,
     connect_delay: Option<Duration>,
     pub(super) cipher: Cipher,
+    postgres: Postgres,
 }
 
 /// Where a value comes from.
@@ -52,10 +54,10 @@ pub(super) struct Key {
 type Take = fn(&mut Layer, &Value, &Origin<'_>) -> Result<(), String>;
 
 /// The sections below `db`.
-pub(super) const SECTIONS: [&str; 3] = ["pool", "retry", "cipher"];
+pub(super) const SECTIONS: [&str; 4] = ["pool", "retry", "cipher", "postgres"];
 
-pub(super) const KEYS: [Key; 25] = [
-    key("url", |layer, value, origin| put(&mut layer.url, database(value, origin))),
+pub(super) const KEYS: [Key; 32] = [
+    key("url", |layer, value, origin| put(&mut layer.url, said(database(value, origin), origin))),
     key("credentials", |layer, value, origin| {
         put(&mut layer.credentials, value.text().and_then(|text| Credentials::parse(text, origin.folder)))
     }),
@@ -90,6 +92,27 @@ pub(super) const KEYS: [Key; 25] = [
     key("cipher.aws_secret_field", |layer, value, origin| {
         put(&mut layer.cipher.aws_secret_field, said(value.text().map(str::to_owned), origin))
     }),
+    key("postgres.statement_timeout_s", |layer, value, origin| {
+        put(&mut layer.postgres.statement_timeout, said(seconds_or_none(value), origin))
+    }),
+    key("postgres.lock_timeout_s", |layer, value, origin| {
+        put(&mut layer.postgres.lock_timeout, said(seconds_or_none(value), origin))
+    }),
+    key("postgres.connect_timeout_s", |layer, value, origin| {
+        put(&mut layer.postgres.connect_timeout, said(value.seconds(), origin))
+    }),
+    key("postgres.application_name", |layer, value, origin| {
+        put(&mut layer.postgres.application_name, said(value.text().map(str::to_owned), origin))
+    }),
+    key("postgres.named_statements", |layer, value, origin| {
+        put(&mut layer.postgres.named_statements, said(value.flag(), origin))
+    }),
+    key("postgres.sslrootcert", |layer, value, origin| {
+        put(&mut layer.postgres.sslrootcert, said(roots(value, origin.folder), origin))
+    }),
+    key("postgres.token_cache_s", |layer, value, origin| {
+        put(&mut layer.postgres.token_cache, said(seconds_or_none(value), origin))
+    }),
 ];
 
 impl Layer {
@@ -109,8 +132,9 @@ impl Layer {
                 ));
             }
         };
-        let config = with(config, self.url, Config::target);
-        let config = with(config, self.credentials, |config, credentials| config.credentials(credentials.0));
+        let url_turn = self.url.as_ref().map_or(0, |url| url.turn);
+        let config = with(config, self.url, |config, url| config.target(url.value));
+        let config = self.postgres.apply(config, self.credentials, url_turn)?;
         let config = with(config, self.create, Config::create);
         let config = with(config, self.session_max_age, Config::session_max_age);
         let config = with(config, self.cache_kib, Config::cache_kib);
@@ -154,6 +178,11 @@ fn database(value: &Value, origin: &Origin<'_>) -> Result<Target, String> {
         Target::File(path) => Target::File(origin.folder.join(path)),
         target => target,
     })
+}
+
+/// Seconds; 0, as PostgreSQL has it, and false are none.
+fn seconds_or_none(value: &Value) -> Result<Option<Duration>, String> {
+    Ok(value.seconds_or_never()?.filter(|seconds| !seconds.is_zero()))
 }
 
 fn path(value: &Value, origin: &Origin<'_>) -> Result<PathBuf, String> {

@@ -15,6 +15,14 @@ pub(super) enum Place {
     Option(String),
 }
 
+/// A value, where it was said, and the how-manieth file or environment that was.
+#[derive(Debug)]
+pub(super) struct Said<T> {
+    pub(super) value: T,
+    pub(super) place: Place,
+    pub(super) turn: usize,
+}
+
 impl Place {
     /// The place of a byte in a file's text.
     pub(super) fn in_file(path: &Arc<Path>, text: &str, byte: usize) -> Self {

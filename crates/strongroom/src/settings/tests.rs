@@ -6,8 +6,8 @@ use std::time::Duration;
 use super::*;
 
 /// Every key with a value in TOML, in YAML and in a variable, and the field it ends in.
-const EVERY_KEY: [(&str, &str, &str, &str, &str); 25] = [
-    ("url", "\"sqlite::memory:\"", "'sqlite::memory:'", "sqlite::memory:", "url: Some(Memory)"),
+const EVERY_KEY: [(&str, &str, &str, &str, &str); 32] = [
+    ("url", "\"sqlite::memory:\"", "'sqlite::memory:'", "sqlite::memory:", "url: Some(Said { value: Memory,"),
     ("credentials", "'env:PW'", "env:PW", "env:PW", "credentials: Some(environment variable PW)"),
     ("create", "false", "false", "false", "create: Some(false)"),
     ("session_max_age_s", "90", "90", "90", "session_max_age: Some(90s)"),
@@ -32,6 +32,13 @@ const EVERY_KEY: [(&str, &str, &str, &str, &str); 25] = [
     ("cipher.key_command", "'pass a'", "pass a", "pass a", "key_command: Some(Said { value: \"pass a\","),
     ("cipher.aws_secret", "'app/db'", "app/db", "app/db", "aws_secret: Some(Said { value: \"app/db\","),
     ("cipher.aws_secret_field", "'k'", "k", "k", "aws_secret_field: Some(Said { value: \"k\","),
+    ("postgres.statement_timeout_s", "2.5", "2.5", "2.5", "statement_timeout: Some(Said { value: Some(2.5s),"),
+    ("postgres.lock_timeout_s", "0", "false", "false", "lock_timeout: Some(Said { value: None,"),
+    ("postgres.connect_timeout_s", "20", "20", "20", "connect_timeout: Some(Said { value: 20s,"),
+    ("postgres.application_name", "'a b'", "a b", "a b", "application_name: Some(Said { value: \"a b\","),
+    ("postgres.named_statements", "false", "false", "false", "named_statements: Some(Said { value: false,"),
+    ("postgres.sslrootcert", "'/ca.pem'", "/ca.pem", "/ca.pem", "sslrootcert: Some(Said { value: File(\"/ca.pem\"),"),
+    ("postgres.token_cache_s", "false", "600", "600", "token_cache: Some(Said { value: "),
 ];
 
 struct Folder(tempfile::TempDir);
@@ -111,7 +118,7 @@ fn every_key_is_read_from_toml_from_yaml_and_from_the_environment() {
         ] {
             let read = format!("{:?}", settings.layer);
             assert!(read.contains(field), "{path}: {read}");
-            let said = read.replace("Some(Some(", "Some(").matches("Some(").count();
+            let said = read.replace("Some(Some(", "Some(").replace("value: Some(", "value: ").matches("Some(").count();
             assert_eq!(said, 1, "{path}: {read}");
         }
     }
@@ -151,6 +158,120 @@ fn what_is_read_ends_in_the_configuration() {
         .connect_delay(Duration::from_secs(9))
         .key(crate::KeySource::env("K"));
     assert_eq!(format!("{read:?}"), format!("{built:?}"));
+}
+
+/// The same of a server, and of a file that names `system` for the CAs.
+#[test]
+fn what_is_read_of_a_server_ends_in_the_configuration() {
+    let folder = Folder::new();
+    let text = "[db]\nurl = 'postgres://app@db.test/app'\n[db.postgres]\nstatement_timeout_s = 1.5\nlock_timeout_s = 0.25\n\
+                connect_timeout_s = 20\napplication_name = 'ledger'\nnamed_statements = false\nsslrootcert = 'ca.pem'\n";
+    let url = format!("postgres://app@db.test/app?sslrootcert={}", folder.path("ca.pem").display());
+    let built = Config::from_url(&url)
+        .unwrap()
+        .statement_timeout(Some(Duration::from_millis(1500)))
+        .lock_timeout(Some(Duration::from_millis(250)))
+        .connect_timeout(Duration::from_secs(20))
+        .application_name("ledger")
+        .named_statements(false);
+    let read = Config::from_file(folder.write("a.toml", text)).unwrap();
+    assert_eq!(format!("{read:?}"), format!("{built:?}"));
+    let system = variables_over("postgres://app@db.test/app", &[("APP_DB_POSTGRES_SSLROOTCERT", "system")]);
+    let built = Config::from_url("postgres://app@db.test/app?sslrootcert=system").unwrap();
+    assert_eq!(format!("{system:?}"), format!("{built:?}"));
+}
+
+/// Variables `APP_DB_…` over a program's own URL.
+fn variables_over(url: &str, variables: &[(&str, &str)]) -> Config {
+    environment(Settings::new(), "APP", variables).unwrap().over(Config::from_url(url).unwrap()).unwrap()
+}
+
+/// One key, `statement_timeout`, said in a URL and in section `postgres`, in the same place, in an earlier and in a later one;
+/// by the program before and after. What stays is read off the configuration.
+#[test]
+fn a_servers_url_wins_over_the_section_of_its_place_and_whatever_is_later_wins_over_both() {
+    let folder = Folder::new();
+    let limit = |config: Config| {
+        let shown = format!("{config:?}");
+        let (_, rest) = shown.split_once("statement_timeout: ").unwrap();
+        rest.split_once(", lock_timeout").unwrap().0.to_owned()
+    };
+    let speaks = "postgres://h/d?statement_timeout=1s";
+    let both = |url: &str| format!("db: {{url: '{url}', postgres: {{statement_timeout_s: 2}}}}");
+    let read = |content: String, variables: &[(&str, &str)]| {
+        environment(folder.read("a.yaml", content).unwrap(), "APP", variables).unwrap()
+    };
+    // In one place.
+    assert_eq!(limit(read(both(speaks), &[]).config().unwrap()), "Some(1s)");
+    assert_eq!(limit(read(both("postgres://h/d"), &[]).config().unwrap()), "Some(2s)");
+    assert_eq!(limit(read(both("postgres://h/d?statement_timeout=0"), &[]).config().unwrap()), "None");
+    // A later URL, which speaks of it or does not; a later section.
+    let url = |url| [("APP_DB_URL", url)];
+    assert_eq!(limit(read(both("postgres://h/d"), &url(speaks)).config().unwrap()), "Some(1s)");
+    assert_eq!(limit(read(both(speaks), &url("postgres://h/e")).config().unwrap()), "Some(2s)");
+    let section = [("APP_DB_POSTGRES_STATEMENT_TIMEOUT_S", "3")];
+    assert_eq!(limit(read(both(speaks), &section).config().unwrap()), "Some(3s)");
+    let off = [("APP_DB_POSTGRES_STATEMENT_TIMEOUT_S", "0")];
+    assert_eq!(limit(read(both(speaks), &off).config().unwrap()), "None");
+    // The program's own: what it brings is the earliest, what it sets afterwards the last.
+    assert_eq!(limit(variables_over(speaks, &section)), "Some(3s)");
+    let config = read(both(speaks), &section).config().unwrap();
+    assert_eq!(limit(config.statement_timeout(Some(Duration::from_secs(4)))), "Some(4s)");
+    // A name that a URL gives only in case nobody names one.
+    let config =
+        variables_over("postgres://h/d?fallback_application_name=f", &[("APP_DB_POSTGRES_APPLICATION_NAME", "a")]);
+    assert!(format!("{config:?}").contains("application_name: \"a\""), "{config:?}");
+    let text = "db: {url: 'postgres://h/d?fallback_application_name=f', postgres: {application_name: a}}".to_owned();
+    let config = read(text, &[]).config().unwrap();
+    assert!(format!("{config:?}").contains("application_name: \"a\""), "{config:?}");
+}
+
+/// Each key of the section beside a file's URL: refused where it stands.
+#[test]
+fn a_servers_key_beside_a_database_that_is_not_on_one_is_refused() {
+    let folder = Folder::new();
+    let server = EVERY_KEY.iter().filter(|(path, ..)| path.starts_with("postgres."));
+    for (path, value, ..) in server {
+        let content = toml(path, value);
+        let column = content.find(" = ").unwrap() + 4;
+        assert_eq!(
+            folder.refused("a.toml", content),
+            format!(
+                "db.{path}: a.toml, line 1, column {column}: it is a server's, and the database, :memory:, is not on one; \
+                 leave it out"
+            )
+        );
+    }
+    assert_eq!(
+        refused_variable("APP_DB_POSTGRES_LOCK_TIMEOUT_S", "1"),
+        "db.postgres.lock_timeout_s: environment variable APP_DB_POSTGRES_LOCK_TIMEOUT_S: it is a server's, and the \
+         database, :memory:, is not on one; leave it out"
+    );
+}
+
+/// Only tokens are kept: another log-in, and none, are refused beside the key, unless it says that nothing is kept.
+#[test]
+fn a_token_is_kept_only_where_there_is_one() {
+    let read = |variables: &[(&str, &str)]| {
+        let server = Config::from_url("postgres://app@db.test/app").unwrap();
+        environment(Settings::new(), "APP", variables).unwrap().over(server)
+    };
+    let cache = |seconds| ("APP_DB_POSTGRES_TOKEN_CACHE_S", seconds);
+    for kind in ["rds-iam", "dsql", "dsql-admin"] {
+        read(&[("APP_DB_CREDENTIALS", kind), cache("600")]).unwrap();
+    }
+    let place = "db.postgres.token_cache_s: environment variable APP_DB_POSTGRES_TOKEN_CACHE_S: only tokens are kept, those of \
+                 rds-iam, dsql and dsql-admin, and db.credentials";
+    let other = [("APP_DB_CREDENTIALS", "command:pass canary"), cache("600")];
+    assert_eq!(
+        message(&read(&other).unwrap_err()),
+        format!("{place} is another one, command pass; leave it out, or say false")
+    );
+    assert_eq!(message(&read(&[cache("1")]).unwrap_err()), format!("{place} is not set; leave it out, or say false"));
+    for none in ["false", "0"] {
+        read(&[("APP_DB_CREDENTIALS", "env:PW"), cache(none)]).unwrap();
+        read(&[cache(none)]).unwrap();
+    }
 }
 
 /// One key said in each place: the later place wins, and what only an earlier one says stays.
@@ -247,6 +368,12 @@ fn unknown_keys_are_refused_by_name_line_and_column() {
             "db:\r\n  retry:\r\n    delay: 2\r\n",
             "db.retry.delay: a.yml, line 3, column 5: there is no such setting; did you mean db.retry.delay_s?",
         ),
+        (
+            "a.toml",
+            "db.postgres.statement_timeout = 1",
+            "db.postgres.statement_timeout: a.toml, line 1, column 13: there is no such setting; did you mean \
+             db.postgres.statement_timeout_s?",
+        ),
         ("a.toml", "db.z = 1\ndb.a = 1", "db.z: a.toml, line 1, column 4: there is no such setting"),
         ("a.toml", "\u{feff}db.z = 1", "db.z: a.toml, line 1, column 4: there is no such setting"),
         ("a.yaml", "\u{feff}db: {z: 1}", "db.z: a.yaml, line 1, column 6: there is no such setting"),
@@ -305,6 +432,11 @@ fn a_value_of_the_wrong_type_is_refused_with_its_place_and_without_its_content()
         ("pool.idle_timeout_s", "true", "expected a number of seconds, or false, found true"),
         ("pool.idle_timeout_s", "'canary'", "expected a number of seconds, or false, found a text"),
         ("pool.idle_timeout_s", "-1", "expected a number of seconds, found a negative number"),
+        ("postgres.statement_timeout_s", "true", "expected a number of seconds, or false, found true"),
+        ("postgres.connect_timeout_s", "false", "expected a number of seconds, found false"),
+        ("postgres.application_name", "''", "it is empty"),
+        ("postgres.named_statements", "0", "expected true or false, found a whole number"),
+        ("postgres.sslrootcert", "1", "expected a text, found a whole number"),
         ("cipher.key_source", "'canary'", "expected env, file, sops, command or aws-secret"),
         ("cipher.key_source", "1", "expected env, file, sops, command or aws-secret, found a whole number"),
         (

@@ -3,6 +3,7 @@
 mod cancelling;
 mod failover;
 mod faults;
+mod rights;
 mod values;
 
 use std::sync::Arc;

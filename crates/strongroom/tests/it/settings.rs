@@ -53,3 +53,61 @@ async fn a_yaml_file_alone_opens_a_database_beside_itself() {
     db.execute("CREATE TABLE t (a INTEGER) STRICT", params![]).await.unwrap();
     assert!(place.path().exists() && !db.is_encrypted());
 }
+
+/// In the process that has the environment.
+#[cfg(feature = "aws")]
+const TOKENS: &str = "STRONGROOM_TEST_TOKENS";
+
+/// Longer than logging in takes on a busy machine.
+#[cfg(feature = "aws")]
+const PAUSE: std::time::Duration = std::time::Duration::from_secs(3);
+
+/// Two connections with a pause between them, at a server that tells how old a token was when it came: kept, the second's is
+/// as old as the pause; by default it is a new one. The CAs come from the settings, too.
+#[cfg(feature = "aws")]
+#[tokio::test(flavor = "multi_thread")]
+async fn a_token_is_kept_for_as_long_as_the_environment_says() {
+    if std::env::var_os(TOKENS).is_some() {
+        let config = Settings::new().environment("STRONGROOM_TEST").unwrap().config().unwrap();
+        let db = config.pool_max_size(2).connect().await.unwrap();
+        tokio::time::sleep(PAUSE).await;
+        let (one, two) = (db.connection().await.unwrap(), db.connection().await.unwrap());
+        drop((one, two));
+        db.close().await.unwrap();
+        return;
+    }
+    if !test_servers::needs::iam() {
+        return;
+    }
+    let ca = test_servers::Ca::new();
+    let keys = test_servers::IamKeys {
+        access_key: "AKIATEST".to_owned(),
+        secret_key: "secret half".to_owned(),
+        session_token: None,
+        region: "eu-central-1".to_owned(),
+    };
+    let server = test_servers::Postgres::rds_iam("app", &keys, &ca.server()).start();
+    let url = format!("postgres://app@db.test:{}/app?hostaddr=127.0.0.1", server.port());
+    let ages = |token_cache: &str| {
+        let before = server.log().len();
+        let output = Command::new(std::env::current_exe().unwrap())
+            .args(["--exact", "settings::a_token_is_kept_for_as_long_as_the_environment_says"])
+            .env(TOKENS, "1")
+            .env("AWS_ACCESS_KEY_ID", &keys.access_key)
+            .env("AWS_SECRET_ACCESS_KEY", &keys.secret_key)
+            .env("AWS_REGION", &keys.region)
+            .env("STRONGROOM_TEST_DB_URL", &url)
+            .env("STRONGROOM_TEST_DB_CREDENTIALS", "rds-iam")
+            .env("STRONGROOM_TEST_DB_POSTGRES_SSLROOTCERT", ca.file())
+            .env("STRONGROOM_TEST_DB_POSTGRES_TOKEN_CACHE_S", token_cache)
+            .output()
+            .unwrap();
+        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stdout));
+        let age = |line: &str| line.strip_prefix("IAM token taken: ")?.strip_suffix(" s old")?.parse::<u64>().ok();
+        server.log()[before..].lines().filter_map(age).collect::<Vec<_>>()
+    };
+    let kept = ages("600");
+    assert!(kept.len() == 2 && kept[1] >= PAUSE.as_secs(), "{kept:?}");
+    let own = ages("");
+    assert!(own.len() == 2 && own[1] < PAUSE.as_secs(), "{own:?}");
+}

@@ -2,10 +2,10 @@
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use tokio::io::{AsyncRead, AsyncWrite};
-use tokio::time::timeout;
+use tokio::time::{sleep, timeout};
 use tokio_postgres::config::{ChannelBinding, SslMode};
 use tokio_postgres::error::SqlState;
 use tokio_postgres::{Client, Config, Connection, NoTls, SimpleQueryMessage};
@@ -62,7 +62,8 @@ impl Dialer {
         // A server takes the user's name for the database's when none is said.
         let database = target.database.as_deref().unwrap_or(&user);
         let encrypted = self.mode(&target.place) != TlsMode::Disable;
-        let attempt = Attempt { host: &host, user: &user, database, encrypted, from: from.as_deref() };
+        let valid_until = credential.as_ref().and_then(|credential| credential.valid_until);
+        let attempt = Attempt { host: &host, user: &user, database, encrypted, from: from.as_deref(), valid_until };
         let patience = self.settings.connect_timeout;
         let found = match timeout(patience, Address::all_of(&target.place, target.port)).await {
             Ok(Ok(found)) => found,
@@ -257,14 +258,26 @@ impl Dialer {
             None => None,
         };
         let socket = address.connect(&self.settings).await.map_err(|error| attempt.unreachable(error))?;
-        Ok(match handshake {
-            None => config.connect_raw(socket, NoTls).await.map(|(client, carried)| Opened::new(client, carried, None)),
-            Some(handshake) => {
-                let seen = handshake.seen();
-                let outcome = config.connect_raw(socket, handshake).await;
-                outcome.map(|(client, carried)| Opened::new(client, carried, seen.facts()))
+        let enter = async {
+            match handshake {
+                None => {
+                    let outcome = config.connect_raw(socket, NoTls).await;
+                    outcome.map(|(client, carried)| Opened::new(client, carried, None))
+                }
+                Some(handshake) => {
+                    let seen = handshake.seen();
+                    let outcome = config.connect_raw(socket, handshake).await;
+                    outcome.map(|(client, carried)| Opened::new(client, carried, seen.facts()))
+                }
             }
-        })
+        };
+        let Some(end) = attempt.valid_until else { return Ok(enter.await) };
+        tokio::select! {
+            // Looked at first: a token is not sent in the same moment in which its end is noticed.
+            biased;
+            () = sleep(end.duration_since(SystemTime::now()).unwrap_or_default()) => Err(attempt.ended()),
+            outcome = enter => Ok(outcome),
+        }
     }
 
     /// What every session has, as options of the start-up message: no further way to the server and back.

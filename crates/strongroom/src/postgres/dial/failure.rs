@@ -2,6 +2,7 @@
 
 use std::io;
 use std::sync::Arc;
+use std::time::SystemTime;
 
 use tokio_postgres::error::{DbError, SqlState};
 
@@ -33,6 +34,8 @@ pub(super) struct Attempt<'a> {
     pub(super) encrypted: bool,
     /// The source of the password; `None` without one.
     pub(super) from: Option<&'a str>,
+    /// Until when that may be sent.
+    pub(super) valid_until: Option<SystemTime>,
 }
 
 /// What was seen of the hosts that will not do.
@@ -91,6 +94,14 @@ impl Attempt<'_> {
     pub(super) fn failed(&self, reason: impl Into<String>, passing: bool, cause: Option<Cause>) -> Refusal<Failure> {
         let (host, reason) = (self.host.to_owned(), reason.into());
         Refusal::Other(Failure::Host(Unusable { host, reason, passing, cause }))
+    }
+
+    /// The credential's end has come.
+    pub(super) fn ended(&self) -> Refusal<Failure> {
+        let from = self.from.unwrap_or_default();
+        let reason = format!("connecting outlasted the token of {}, from {from}, which was not sent", self.user);
+        let host = self.host.to_owned();
+        Refusal::Ended(Failure::Host(Unusable { host, reason, passing: true, cause: None }))
     }
 
     /// The socket could not be connected.

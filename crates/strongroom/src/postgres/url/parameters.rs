@@ -80,12 +80,16 @@ impl Parameters {
             Refused::Unknown if is_word(key) => format!("has an unknown key, {key}"),
             Refused::Unknown => "has an unknown key".to_owned(),
             Refused::Because(reason) => reason,
-        })
+        })?;
+        // An empty value is one that was not given, as in libpq.
+        if !value.is_empty() {
+            self.settings.said.push(key.to_owned());
+        }
+        Ok(())
     }
 
     fn assign(&mut self, key: &str, value: &Zeroizing<String>) -> Result<(), Refused> {
         let settings = &mut self.settings;
-        // An empty value is one that was not given, as in libpq.
         let given = || Some(value.to_string()).filter(|text| !text.is_empty());
         match key {
             "host" => self.hosts = list(value),

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
-use test_servers::{Ca, IamKeys, Postgres, needs};
+use test_servers::{Ca, Fault, FaultProxy, IamKeys, Postgres, needs};
 
 use super::{Given, dialer, logged, told};
 use crate::credential::{Cached, Credential, CredentialProvider, Login, Server};
@@ -337,4 +337,60 @@ impl std::io::Write for Lines {
     fn flush(&mut self) -> std::io::Result<()> {
         Ok(())
     }
+}
+
+/// Gives a password that is wrong and ends soon, and then the right one.
+struct Ending(AtomicU64);
+
+impl CredentialProvider for Ending {
+    fn credential<'a>(&'a self, _: &'a Login) -> BoxFuture<'a, Result<Credential>> {
+        let generation = self.0.fetch_add(1, Ordering::Relaxed) + 1;
+        let (password, life) = if generation == 1 { ("Kanarien", 300) } else { ("secret", 900_000) };
+        let end = std::time::SystemTime::now() + Duration::from_millis(life);
+        Box::pin(async move { Ok(Credential::new("app", Secret::new(password), generation).valid_until(end)) })
+    }
+}
+
+impl std::fmt::Display for Ending {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("the test's signer")
+    }
+}
+
+/// The way to the server is slow, so that a token ends between the first message and the password. Had it been sent, the
+/// server would have refused it and logged that.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_token_that_ends_while_it_is_on_its_way_is_replaced_and_not_sent() {
+    if !needs::postgres() {
+        return;
+    }
+    let server = Postgres::scram("app", "secret").start();
+    let proxy = tokio::task::block_in_place(|| FaultProxy::in_front_of(server.address()));
+    proxy.set(Fault::Delay(Duration::from_millis(250)));
+    let provider = Arc::new(Ending(AtomicU64::new(0)));
+    let url = format!("postgres://127.0.0.1:{}/app", proxy.address().port());
+    let dialed = dialer(&url, provider.clone()).dial().await.unwrap();
+    assert_eq!((dialed.generation, provider.0.load(Ordering::Relaxed)), (2, 2));
+    assert_eq!(logged(&server, REFUSED), 0);
+}
+
+/// A clock or a source that is wrong: no end of asking, nothing sent, and no breaker for what the server has not refused.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_source_of_tokens_that_have_ended_is_asked_twice_and_nothing_is_sent() {
+    if !needs::postgres() {
+        return;
+    }
+    let server = Postgres::scram("app", "secret").start();
+    let provider = Given::new("app", "Kanarien");
+    provider.change(|credential| credential.valid_until = Some(std::time::SystemTime::UNIX_EPOCH));
+    let dialer = dialer(&format!("postgres://127.0.0.1:{}/app", server.port()), provider.clone());
+    let (line, passing) = told(&dialer.dial().await.err().unwrap());
+    assert!(
+        line.ends_with("connecting outlasted the token of app, from what the test gives, which was not sent"),
+        "{line}"
+    );
+    assert!(passing);
+    assert_eq!((logged(&server, REFUSED), provider.asked()), (0, 2));
+    provider.change(|credential| *credential = Credential::new("app", Secret::new("secret"), 2));
+    dialer.dial().await.unwrap();
 }

@@ -1,5 +1,7 @@
 //! Ours: the pool, and the database handle.
 
+mod postgres;
+
 use std::convert::Infallible;
 use std::pin::pin;
 
@@ -11,6 +13,8 @@ use harness::sqlite::{
 use harness::{CONNECTIONS, PATIENCE, Run};
 use strongroom::pool::{Connect, Settings};
 use strongroom::{Config, KeySource, params};
+
+pub(crate) use self::postgres::Server;
 
 pub(crate) struct Pool(strongroom::pool::Pool<Connector>);
 

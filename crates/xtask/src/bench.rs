@@ -25,8 +25,9 @@ Measure strongroom against its peers
 
 Usage: cargo xtask bench [CASE...] [--json] [--quick] [--list]
 
-A CASE is a case's name, or the beginning of several: `checkout` stands for all of the pool. Without one all are
-measured, which takes some five minutes. Before that the peers are compiled, once, which takes about as long.
+A CASE is a case's name, or the beginning of several: `checkout` stands for all of the pool, `pg-` for all of PostgreSQL.
+Without one all are measured, which takes some ten minutes. Before that the peers are compiled, once, which takes about as
+long. PostgreSQL is measured on servers that are started for it; Debian has them in `postgresql`.
 
   --json    one object per line: case, unit, ours, peer, peer_name, ratio
   --quick   one short round instead of five: whether everything works. Its numbers say nothing
@@ -67,10 +68,19 @@ pub(crate) fn run(arguments: &[String]) -> Result<(), String> {
     let folder = folder.join("data");
     std::fs::create_dir_all(&folder).map_err(|error| format!("{} cannot be made: {error}", folder.display()))?;
     machine::announce(&folder)?;
-    steps::step("databases", || {
-        programs[OURS].run(OURS, "prepare", &folder, 0)?;
-        Ok(((), format!("written to {}", folder.display())))
-    })?;
+    if request.cases.iter().any(|case| case.needs_files()) {
+        steps::step("databases", || {
+            programs[OURS].run(OURS, "prepare", &folder, 0)?;
+            Ok(((), format!("written to {}", folder.display())))
+        })?;
+    }
+    let servers = if request.cases.iter().any(|case| case.needs_servers()) {
+        let started =
+            steps::step("servers", || Ok((programs[OURS].start_servers(&folder)?, "PostgreSQL runs".to_owned())));
+        Some(started?)
+    } else {
+        None
+    };
 
     if !request.json {
         println!("{}", Outcome::HEAD);
@@ -91,6 +101,7 @@ pub(crate) fn run(arguments: &[String]) -> Result<(), String> {
             }
         }
     }
+    drop(servers);
     machine::announce(&folder)?;
     for missed in missed {
         steps::announce("missed", &missed);

@@ -6,11 +6,12 @@
 //! A program of this folder runs one workload with one peer, once, in a process of its own, and prints a line for each
 //! case: its name and the number. `cargo xtask bench` runs them in turn, again and again, and compares the medians.
 //!
-//! Start from [`Run::from_arguments`], then [`pool`] or [`sqlite`].
+//! Start from [`Run::from_arguments`], then [`pool`], [`postgres`] or [`sqlite`].
 
 mod measure;
 pub mod memory;
 pub mod pool;
+pub mod postgres;
 pub mod sqlite;
 
 use std::path::{Path, PathBuf};

@@ -9,6 +9,9 @@ use tokio::runtime::Runtime;
 /// Part of the time that is spent before measuring begins, so that caches and connections are there.
 const WARM_UP: u32 = 4;
 
+/// A turn is its task's number, and that of the task's turns in so many bits.
+const TURN_BITS: u32 = 32;
+
 /// What is repeated.
 pub trait Operation: Send + Sync + 'static {
     /// Does it once. `turn` differs from turn to turn and from task to task. Answers a duration to be recorded, if any.
@@ -36,6 +39,11 @@ impl Measured {
     pub fn recorded_at(&self, thousandths: usize) -> Duration {
         let last = self.recorded.len().checked_sub(1).expect("something was recorded");
         self.recorded[(self.recorded.len() * thousandths / 1000).min(last)]
+    }
+
+    /// The task or thread whose turn this is, from 0.
+    pub fn task_of(turn: i64) -> usize {
+        usize::try_from(turn >> TURN_BITS).expect("turns are counted from 0")
     }
 }
 
@@ -102,7 +110,7 @@ struct Counted {
 
 impl Counted {
     fn new(task: u64) -> Self {
-        Counted { turn: (task as i64) << 32, operations: 0, recorded: Vec::new() }
+        Counted { turn: (task as i64) << TURN_BITS, operations: 0, recorded: Vec::new() }
     }
 
     /// What ends after the time is not counted, but its duration is recorded: it may be the longest.

@@ -10,7 +10,7 @@
 //! | `LEDGER_BENCH_WRITES` | registrations and single rows written by 64 callers | 10,000 |
 //! | `LEDGER_BENCH_CACHE_KIB` | page cache per connection | 65,536, the ledger's |
 //! | `LEDGER_BENCH_CA` | the CA's key, `ec` or `rsa` | `ec` |
-//! | `LEDGER_BENCH_URL` | an empty PostgreSQL database, which is measured instead of files, against `pgbench` | none |
+//! | `LEDGER_BENCH_URL` | an empty PostgreSQL database, which is measured instead of files, against `pgbench`; `throwaway`: on a server that is started for it | none |
 
 mod bundle;
 mod import;
@@ -37,6 +37,8 @@ fn main() {
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().expect("a runtime");
     let folder = tempfile::tempdir().expect("a folder for the ledgers");
     if let Ok(url) = std::env::var("LEDGER_BENCH_URL") {
+        let server = (url == "throwaway").then(server::start);
+        let url = server.as_ref().map_or(url, |server| server.url("app"));
         runtime.block_on(server::run(&url, folder.path()));
         return;
     }

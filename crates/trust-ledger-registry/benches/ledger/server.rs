@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use strongroom::Config;
+use test_servers::Postgres;
 use tokio::task::JoinSet;
 use trust_ledger_registry::{Annotations, Certificate, MIGRATIONS, Registry, Serial};
 
@@ -16,6 +17,12 @@ use crate::{import, number, reads, report};
 const CALLERS: usize = 16;
 
 const LOOKUPS: usize = 5_000;
+
+/// A server that writes durably, with room for the indexes of a million certificates; the rest as PostgreSQL comes.
+pub(crate) fn start() -> Postgres {
+    let server = Postgres::plain().durable().setting("shared_buffers", "512MB").setting("max_wal_size", "4GB");
+    server.setting("checkpoint_timeout", "15min").start()
+}
 
 /// Everything that there is to measure on an empty database.
 pub(crate) async fn run(url: &str, folder: &Path) {

@@ -11,6 +11,7 @@ mod home;
 mod import;
 mod keys;
 mod list;
+mod postgresql;
 mod revoke;
 mod server;
 mod service;

@@ -36,6 +36,18 @@ const POOLS: &[(&str, Option<f64>)] =
 
 const READERS: &[(&str, Option<f64>)] = &[("sqlx", None), ("tokio-rusqlite", None), ("deadpool-sqlite", None)];
 
+const SERVED: &[(&str, Option<f64>)] =
+    &[("tokio-postgres", None), ("deadpool-postgres", None), ("sqlx", None), ("diesel-async", None), ("pgbench", None)];
+
+/// With what a server's session is to be ahead of them.
+const SESSIONS: &[(&str, Option<f64>)] = &[
+    ("tokio-postgres", Some(1.2)),
+    ("deadpool-postgres", Some(1.2)),
+    ("sqlx", Some(1.2)),
+    ("diesel-async", Some(1.2)),
+    ("pgbench", None),
+];
+
 pub(super) const CASES: &[Case] = &[
     Case {
         name: "checkout-1",
@@ -180,9 +192,87 @@ pub(super) const CASES: &[Case] = &[
         bound: None,
         peers: &[("rusqlite", Some(0.8)), ("sqlx", None), ("tokio-rusqlite", None), ("deadpool-sqlite", None)],
     },
+    Case {
+        name: "pg-select-1",
+        workload: "pg-select-1",
+        what: "PostgreSQL: reads of a row by its key; 1 task",
+        unit: "/s",
+        better: More,
+        bound: None,
+        peers: SERVED,
+    },
+    Case {
+        name: "pg-select-8",
+        workload: "pg-select-8",
+        what: "the same; 8 tasks on 8 connections",
+        unit: "/s",
+        better: More,
+        bound: None,
+        peers: &[
+            ("tokio-postgres", Some(0.9)),
+            ("deadpool-postgres", None),
+            ("sqlx", Some(1.0)),
+            ("diesel-async", None),
+            ("pgbench", None),
+        ],
+    },
+    Case {
+        name: "pg-session-1",
+        workload: "pg-session-1",
+        what: "PostgreSQL: sessions with one insert and its commit; 1 task",
+        unit: "/s",
+        better: More,
+        bound: None,
+        peers: SESSIONS,
+    },
+    Case {
+        name: "pg-session-8",
+        workload: "pg-session-8",
+        what: "the same; 8 tasks on 8 connections",
+        unit: "/s",
+        better: More,
+        bound: None,
+        peers: SESSIONS,
+    },
+    Case {
+        name: "pg-connect-plain",
+        workload: "pg-connect-plain",
+        what: "PostgreSQL: connecting by SCRAM without TLS, and closing; the median",
+        unit: "ms",
+        better: Less,
+        bound: None,
+        peers: &[("tokio-postgres", None)],
+    },
+    Case {
+        name: "pg-connect-tls",
+        workload: "pg-connect-tls",
+        what: "the same over TLS that verifies the server",
+        unit: "ms",
+        better: Less,
+        bound: None,
+        peers: &[("tokio-postgres", None)],
+    },
+    Case {
+        name: "pg-connect-iam",
+        workload: "pg-connect-iam",
+        what: "the same by a token for RDS IAM, signed each time; the peer's is signed once",
+        unit: "ms",
+        better: Less,
+        bound: None,
+        peers: &[("tokio-postgres", None)],
+    },
 ];
 
 impl Case {
+    pub(super) fn needs_servers(&self) -> bool {
+        self.workload.starts_with("pg-")
+    }
+
+    /// Databases that are read, written before anything is measured.
+    pub(super) fn needs_files(&self) -> bool {
+        !self.needs_servers() && !self.workload.starts_with("checkout")
+    }
+
     /// What is aimed at, in absolute terms.
     pub(super) fn target(&self) -> Option<String> {
         let word = match self.better {
@@ -237,7 +327,8 @@ mod tests {
     fn each_case_is_reported_and_documented() {
         let root = workspace_root();
         let read = |path: &str| std::fs::read_to_string(root.join(path)).expect("the file is there");
-        let source = read("benches/peers/harness/src/pool.rs") + &read("benches/peers/harness/src/sqlite.rs");
+        let source =
+            ["pool", "postgres", "sqlite"].map(|file| read(&format!("benches/peers/harness/src/{file}.rs"))).concat();
         let page = read("docs/benchmarks.md");
         for case in CASES {
             // Some cases are reported by their workload's name.

@@ -17,7 +17,7 @@ pub(super) struct Outcome {
 impl Outcome {
     /// The table's first line.
     pub(super) const HEAD: &str =
-        "case                 unit         ours        peer     ratio  peer            target";
+        "case                 unit         ours        peer     ratio  peer              target";
 
     /// Above 1, ours is better.
     pub(super) fn ratio(&self) -> f64 {
@@ -64,7 +64,7 @@ impl fmt::Display for Outcome {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let target = self.ratio_bound.map(|bound| format!("at least {bound:.2}")).unwrap_or_default();
         let line = format!(
-            "{:<20} {:<4} {:>12} {:>11} {:>9}  {:<15} {target}",
+            "{:<20} {:<4} {:>12} {:>11} {:>9}  {:<17} {target}",
             self.case.name,
             self.case.unit,
             Figure(self.ours).to_string(),

@@ -65,7 +65,7 @@ impl Client {
         }
         let (sent, answer) = tokio::join!(writing.write_all(request), answer(&mut reading, &mut self.read));
         // Who is refused in the middle is answered all the same.
-        answer.or_else(|error| Err(sent.err().unwrap_or(error)))
+        answer.map_err(|error| sent.err().unwrap_or(error))
     }
 
     /// Sends a piece at a time, with a pause after each.

@@ -247,7 +247,7 @@ impl World {
         let answer = self.ask(client, "register", 201, &request).await;
         let is_new = answer.status == 201;
         self.registered(&answer, serial, mine);
-        if is_new && mine.len() % 8 == 0 {
+        if is_new && mine.len().is_multiple_of(8) {
             let again = self.ask(client, "register again", 200, &request).await;
             assert!(
                 again.status != 200

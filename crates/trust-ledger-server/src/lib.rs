@@ -1,6 +1,6 @@
 //! The register of certificates over HTTP.
 //!
-//! Terms: the *service* answers requests on a [`Registry`](trust_ledger_registry::Registry); a *token* says who asks, and its
+//! Terms: the *service* answers requests on a [`Registry`]; a *token* says who asks, and its
 //! *role* what they may; a *problem* is an answer that says what is wrong (RFC 9457).
 //!
 //! Start from [`Server`], which listens, or from [`router`], to mount the service in one of your own. Every request that

@@ -47,7 +47,8 @@ fn each_block_of_settings_works() {
     works(own, server.port(), &ca, &[]);
 
     let socket = Postgres::plain().only_socket().start();
-    socket.execute("create role ledger login; create database ledger owner ledger");
+    socket.execute("create role ledger login");
+    socket.execute("create database ledger owner ledger");
     let folder = socket.socket_folder().to_str().unwrap();
     works(&block("The same machine").replace("/var/run/postgresql", folder), socket.port(), &ca, &[]);
 

@@ -58,9 +58,11 @@ fn a_hundred_rotations_between_two_users_lose_no_request() {
 fn two_rotations_within_50_ms_lose_no_request() {
     with_identity("rotation::two_rotations_within_50_ms_lose_no_request", || {
         let world = World::start();
-        let (mut number, mut fast) = (0, 0);
+        let (mut number, mut fast, mut pairs) = (0, 0, 0);
         let report = world.under_load(|| {
-            for _ in 0..10 {
+            // On a machine that does other things as well, few pairs are as fast as they are meant to be.
+            while pairs < 10 || (fast < 5 && pairs < 60) {
+                pairs += 1;
                 let mut began = None::<Instant>;
                 for _ in 0..2 {
                     number += 1;
@@ -75,7 +77,7 @@ fn two_rotations_within_50_ms_lose_no_request() {
                 std::thread::sleep(4 * PERIOD);
             }
         });
-        assert!(fast >= 5 && report.refused >= 10, "{fast} were fast; {report:?}");
+        assert!(fast >= 5 && report.refused >= 10, "{fast} of {pairs} were fast; {report:?}");
     });
 }
 

@@ -99,7 +99,7 @@ fn a_token_is_shown_once_listed_without_its_secret_and_revoked_by_name() {
     let list = home.json(["token", "list"]);
     let names: Vec<_> = list.as_array().unwrap().iter().map(|token| token["name"].as_str().unwrap()).collect();
     assert_eq!(names, ["ops", "ci"]);
-    let secret = text.rsplit_once('_').unwrap().1;
+    let secret = text.splitn(3, '_').nth(2).unwrap();
     assert!(!list.to_string().contains(secret));
     let table = home.run(["token", "list"]).expect(0).stdout;
     assert!(table.starts_with("NAME  ROLE       STATE  EXPIRES") && table.lines().count() == 3, "{table}");
@@ -142,7 +142,7 @@ fn the_service_and_the_command_line_share_the_ledger() {
 
     let (code, log) = serving.terminate();
     assert_eq!(code, Some(0), "{log:#?}");
-    let secret = token.rsplit_once('_').unwrap().1;
+    let secret = token.splitn(3, '_').nth(2).unwrap();
     for line in &log {
         serde_json::from_str::<Value>(line).unwrap_or_else(|error| panic!("{error}: {line}"));
         assert!(!line.contains(secret), "{line}");

@@ -41,7 +41,7 @@ use self::connection::{Access, Tenure};
 use self::connector::{Connector, Lease, refused};
 use self::dial::Dialer;
 pub use self::failure::ServerError;
-use self::failure::ends_generation;
+use self::failure::{ends_generation, is_missing_table};
 pub(crate) use self::flow::flow;
 use self::session::Kind;
 pub(crate) use self::session::{Order, SessionLink};
@@ -52,6 +52,9 @@ use self::work::Work;
 /// Whether there is a table or view of a name; relations that the search path does not reach are not seen.
 pub(crate) const TABLE_EXISTS: &str = "SELECT 1 FROM pg_catalog.pg_class \
      WHERE relkind IN ('r', 'p', 'v', 'm', 'f') AND lower(relname) = lower($1) AND pg_catalog.pg_table_is_visible(oid)";
+
+/// How often `ANALYZE` begins anew when a table has been dropped while it ran.
+const MAINTENANCE_TRIES: u32 = 20;
 
 /// An open database on a server.
 pub(crate) struct Postgres {
@@ -168,7 +171,15 @@ impl Postgres {
     /// Runs a command that takes no part in transactions.
     pub(crate) async fn maintain(&self, sql: &str, location: &'static Location<'static>) -> Result<()> {
         let step = Step::one(sql, Params::default());
-        self.unit(vec![step], Want::Count, location).await.map(drop)
+        let mut tries = 0;
+        loop {
+            tries += 1;
+            match self.unit(vec![step.clone()], Want::Count, location).await {
+                // It lists all tables first, and one of them, perhaps another session's TEMP table, was dropped since.
+                Err(error) if is_missing_table(&error) && tries < MAINTENANCE_TRIES => {}
+                outcome => return outcome.map(drop),
+            }
+        }
     }
 
     /// Waits until what is under way has ended, up to the deadline, and closes all connections.

@@ -72,7 +72,7 @@ use crate::error::{Error, Result};
 /// | `credentials` | `rds-iam`, `dsql`, `dsql-admin`, `aws-secret:ID`, `env:NAME`, `file:PATH`, `sops:FILE#NAME` or `command:LINE` | what the URL says | | How to log in to a server; asked for each connection. A command's answer is kept for 300 s. |
 /// | `create` | true or false | true | | Whether a missing file is created; else connecting fails. |
 /// | `session_max_age_s` | seconds | 60 | 1 to 3600 | A session, stream or statement that takes longer is rolled back. |
-/// | `cache_kib` | KiB | 16384 | 64 to 4194304 | Decrypted pages that each connection keeps in memory. |
+/// | `cache_kib` | KiB | 16384 | 64 to 4194304 | Decrypted pages that each connection keeps in memory until it was idle for 10 s. |
 /// | `inline_reads` | true or false | true | | Whether a quick read runs on the caller's thread; see [`Config::inline_reads`]. |
 /// | `pool.min_size` | connections | 1 | 0 to 10 | Opened at once and kept, the writer included. |
 /// | `pool.max_size` | connections | 10 | 1 to 100 | More callers than this wait. |

@@ -55,6 +55,9 @@ use self::writer::{Alone, Work, Writer, WriterHolder};
 /// Statements whose class is remembered; beyond it the memory starts anew.
 const REMEMBERED_STATEMENTS: usize = 1_000;
 
+/// Without work for so long, a connection keeps no pages in memory.
+const IDLE: Duration = Duration::from_secs(10);
+
 /// Pause between two looks whether the threads have ended.
 const CLOSE_POLL: Duration = Duration::from_millis(1);
 
@@ -171,9 +174,9 @@ impl Sqlite {
             let pool = pool::Settings {
                 min_size: least,
                 max_size: settings.pool.max_size.saturating_sub(1).max(1),
-                // A file needs no test: each use of it looks whether it is still there.
+                // A file needs no test: each use of it looks whether it is still there. Instead, readers give memory back.
                 test_after_idle: None,
-                keepalive: None,
+                keepalive: Some(IDLE),
                 ..settings.pool.clone()
             };
             Readers::new(Arc::clone(&opener), pool, session_max_age, reader_alive)

@@ -20,9 +20,11 @@ use std::process::Command;
 use crate::soak::{Engine, Soak};
 use crate::steps;
 
-/// strongroom's soak when everything is tested, short. Not the one on PostgreSQL: it takes a commit that waits for a standby, and
-/// becomes visible late, for a violation.
-const SOAK: Soak = Soak::Strongroom { engine: Engine::File, seconds: 30, seed: None };
+/// strongroom's soak when everything is tested, short, on each engine.
+const SOAKS: [Soak; 2] = [
+    Soak::Strongroom { engine: Engine::File, seconds: 20, seed: None },
+    Soak::Strongroom { engine: Engine::Postgres, seconds: 20, seed: None },
+];
 
 /// The service's load then, which is among the tests: seconds, and certificates. It is not built anew with --release, since
 /// nothing goes by its speed.
@@ -36,7 +38,7 @@ Usage: cargo xtask test [arguments of cargo test]
 Runs `cargo test --workspace --all-features --no-fail-fast`: unit, integration and documentation tests; strongroom's examples are
 run too, benchmarks are not. What follows `test` is passed on:
 
-  cargo xtask test                          everything, the service under load, and 30 s of `cargo xtask soak`
+  cargo xtask test                          everything, the service under load, and 20 s of `cargo xtask soak` on each engine
   cargo xtask test -p strongroom            one crate
   cargo xtask test serial                   the tests with `serial` in their name
   cargo xtask test -- --nocapture           with what the tests print
@@ -84,7 +86,7 @@ pub(crate) fn run(arguments: &[String]) -> Result<(), String> {
         Ok(status) => Err(format!("they failed ({status}): cargo's last lines above name them")),
         Err(error) => Err(format!("cargo could not be started: {error}")),
     })?;
-    SOAK.run()
+    SOAKS.iter().try_for_each(Soak::run)
 }
 
 /// `cargo test` for all crates, or for those that `arguments` choose.

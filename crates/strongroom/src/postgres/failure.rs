@@ -223,6 +223,11 @@ pub(crate) fn is_stale_statement(error: &Error) -> bool {
     }
 }
 
+/// Whether a table was not there, or no longer.
+pub(crate) fn is_missing_table(error: &Error) -> bool {
+    error.code().is_some_and(|code| code.sqlstate() == Some("42P01"))
+}
+
 /// Whether a statement was stopped on somebody's request.
 pub(crate) fn is_cancelled(error: &Error) -> bool {
     error.code().is_some_and(|code| code.sqlstate() == Some("57014"))

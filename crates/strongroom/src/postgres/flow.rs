@@ -51,7 +51,7 @@ impl Flow {
                 Ok(outcome) => outcome,
                 Err(expired) => match stop(work.as_mut(), &watch, expired).await {
                     Some(outcome) if !expired => outcome,
-                    Some(unknown @ Err(Error::CommitUnknown { .. })) => unknown,
+                    Some(told @ (Ok(true) | Err(Error::CommitUnknown { .. }))) => told,
                     None if watch.may_be_committed() => Err(Error::CommitUnknown { source: None }),
                     // What could not be stopped is dropped with its connection.
                     _ => Err(Error::SessionExpired { age: max_age }),
@@ -59,24 +59,28 @@ impl Flow {
             }
         };
         let outcome = go_home(lease, outcome);
-        self.end(outcome).await;
+        self.end(outcome.map(drop)).await;
     }
 
     /// Streams a query that stands alone. A read-only transaction tells for sure whether it writes; then it is run again, and
-    /// its rows handed over once it is committed.
-    pub(super) async fn stream_alone(&self, connection: &mut Connection, step: &Step, tenure: Tenure) -> Result<()> {
+    /// its rows handed over once it is committed. Whether all rows were taken.
+    pub(super) async fn stream_alone(&self, connection: &mut Connection, step: &Step, tenure: Tenure) -> Result<bool> {
         if !matches!(Class::of(&step.sql)?, Class::Changes | Class::Stateful) {
             connection.begin(Access::Read);
             let read = connection.pump(step, tenure, &self.chunks).await;
             let rolled_back = connection.roll_back().await;
             match read {
                 Err(error) if error.query_kind() == Some(QueryErrorKind::ReadOnly) => {}
-                read => return read.and(rolled_back),
+                read => return read.and_then(|whole| rolled_back.map(|()| whole)),
             }
         }
         let answer = connection.run_alone(step, Want::Rows { at_most: usize::MAX }, tenure).await?;
-        connection.hand_over(answer.rows, &self.chunks).await;
-        Ok(())
+        let whole = connection.hand_over(answer.rows, &self.chunks).await;
+        if !whole && connection.watch().is_stopping() {
+            // It is committed, but the rows that would say so did not get through in time.
+            return Err(Error::CommitUnknown { source: None });
+        }
+        Ok(whole)
     }
 
     /// Tells the consumer how it ended; whether one listens makes no difference here.

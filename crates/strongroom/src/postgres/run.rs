@@ -82,8 +82,8 @@ impl Connection {
     }
 
     /// Runs a statement and hands its rows over, as fast as they are taken. Once nobody takes them, or it is told to stop, it
-    /// reads on to the end without them.
-    pub(crate) async fn pump(&mut self, step: &Step, tenure: Tenure, chunks: &Chunks) -> Result<()> {
+    /// reads on to the end without them. Whether all were taken.
+    pub(crate) async fn pump(&mut self, step: &Step, tenure: Tenure, chunks: &Chunks) -> Result<bool> {
         let (rows, reader) = self.start(step, tenure).await?;
         let mut rows = pin!(rows);
         let (mut chunk, mut size, mut most) = (Vec::new(), 0, FIRST_CHUNK_ROWS);
@@ -109,9 +109,9 @@ impl Connection {
         self.settle_statement(end, step)?;
         readable?;
         if wanted && !chunk.is_empty() {
-            self.hand_over(chunk, chunks).await;
+            wanted = self.hand_over(chunk, chunks).await;
         }
-        Ok(())
+        Ok(wanted)
     }
 
     /// Gives the consumer rows, when it takes them; `false` when it does not, or nobody is to wait for it.

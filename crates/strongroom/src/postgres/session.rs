@@ -253,7 +253,7 @@ impl Service {
         };
         let (outcome, end) = self.settle(watched);
         // The consumer may take its time; the session, or what comes after it, need not wait.
-        tokio::spawn(flow.end(outcome));
+        tokio::spawn(flow.end(outcome.map(drop)));
         end
     }
 
@@ -332,23 +332,25 @@ impl Service {
 
     /// Ends the session on the server, brings the connection home, and then tells whoever waits.
     async fn end(mut self, end: End) {
-        let (reply, outcome) = match end {
+        let (reply, committed) = match end {
             End::Broken => return,
             End::Commit(reply) => {
                 let outcome = self.lease.commit().await;
                 super::count(&self.counters, &outcome);
-                (Some(reply), outcome)
+                (Some(reply), Some(outcome))
             }
-            End::Rollback(reply) => (reply, Ok(())),
+            End::Rollback(reply) => (reply, None),
         };
-        if outcome.as_ref().is_err_and(Error::is_retryable) {
+        if matches!(&committed, Some(Err(error)) if error.is_retryable()) {
             self.fate.note_conflict();
         }
-        let outcome = match timeout(CLEAN_PATIENCE, self.lease.clean_up()).await {
-            Ok(cleaned) => outcome.and(cleaned),
-            // It is dropped with its work not done, and closed.
-            Err(_) => outcome,
-        };
+        // One that is not cleaned in time is closed when it is dropped.
+        let cleaned = timeout(CLEAN_PATIENCE, self.lease.clean_up()).await.unwrap_or(Ok(()));
+        if let Err(error) = &cleaned {
+            tracing::debug!(%error, "a connection could not be cleaned after its session; it is closed");
+        }
+        // What is committed stays so, whatever becomes of the connection.
+        let outcome = committed.unwrap_or(cleaned);
         let outcome = super::go_home(self.lease, outcome);
         if let Some(reply) = reply {
             let _ = reply.send(outcome);

@@ -37,9 +37,6 @@ const LARGE_TOGETHER: usize = 4;
 /// Four times the length, in bytes, at which the log is copied into the file: something keeps it from being reused.
 const LONG_LOG: u64 = 160 * 1024 * 1024;
 
-/// Without work for so long, the writer keeps no pages in memory.
-const IDLE: Duration = Duration::from_secs(10);
-
 const BETWEEN_LOOKS_AT_THE_LOG: Duration = Duration::from_secs(10);
 
 /// Work for the writer, in the order of arrival.
@@ -138,7 +135,7 @@ impl Writer {
     /// The next work; None when there will be none. A writer without any for a while gives its page cache back, which a bulk
     /// load has filled and single writes do without.
     fn wait(&self) -> Option<Work> {
-        match self.queue.recv_timeout(IDLE) {
+        match self.queue.recv_timeout(super::IDLE) {
             Ok(work) => return Some(work),
             Err(RecvTimeoutError::Disconnected) => return None,
             Err(RecvTimeoutError::Timeout) => {}

@@ -4,6 +4,7 @@
 //! would show. Each piece's payload follows from its numbers, so that a torn one would show too.
 
 use std::collections::BTreeMap;
+use std::panic::Location;
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::{Duration, Instant};
 
@@ -44,6 +45,8 @@ pub(crate) enum Fate {
 #[derive(Default)]
 pub(crate) struct Ledger {
     fates: Mutex<Vec<Fate>>,
+    /// Why units are taken for absent.
+    refusals: Mutex<BTreeMap<u64, String>>,
 }
 
 /// A unit that is being written. Dropped without an answer, its fate is unknown.
@@ -108,12 +111,14 @@ impl Ledger {
                 (Fate::Unknown(since), Some(pieces)) if since.elapsed() > OVER && pieces.are_whole() => {
                     stored.push(number);
                 }
-                (Fate::Unknown(since), None) if since.elapsed() > OVER => self.set(number, Fate::Absent),
+                (Fate::Unknown(since), None) if since.elapsed() > OVER => {
+                    self.refused(number, format!("nobody answered, and it was not there {:?} later", since.elapsed()));
+                }
                 (Fate::Stored, None) => faults.push(format!("unit {number} was acknowledged and is missing")),
                 (Fate::Absent | Fate::Settled, None) | (Fate::Open, _) => {}
                 (Fate::Unknown(_), None) => {}
                 (Fate::Unknown(_), Some(pieces)) if pieces.are_whole() => {}
-                (fate, pieces) => faults.push(format!("unit {number} should be {fate:?}: {pieces:?}")),
+                (fate, pieces) => faults.push(self.fault(number, fate, pieces)),
             }
         }
         stored.iter().for_each(|number| self.set(*number, Fate::Settling));
@@ -142,13 +147,25 @@ impl Ledger {
                 (Fate::Stored | Fate::Unknown(_), Some(pieces)) if pieces.are_whole() => {}
                 (Fate::Absent | Fate::Settled | Fate::Unknown(_), None) => {}
                 (Fate::Stored, None) => faults.push(format!("unit {number} was acknowledged and is missing")),
-                (fate, pieces) => faults.push(format!("unit {number} should be {fate:?}: {pieces:?}")),
+                (fate, pieces) => faults.push(self.fault(number, *fate, pieces)),
             }
         }
         if let Some((number, _)) = found.range(fates.len() as u64..).next() {
             faults.push(format!("unit {number} is there and nobody wrote it"));
         }
         Ok(faults)
+    }
+
+    /// Notes that nothing of a unit may be there, and why.
+    fn refused(&self, number: u64, why: String) {
+        self.refusals.lock().expect("nothing panics while it is held").insert(number, why);
+        self.set(number, Fate::Absent);
+    }
+
+    fn fault(&self, number: u64, fate: Fate, pieces: Option<&Pieces>) -> String {
+        let refusals = self.refusals.lock().expect("nothing panics while it is held");
+        let why = refusals.get(&number).map(|why| format!(" ({why})")).unwrap_or_default();
+        format!("unit {number} should be {fate:?}{why}: {pieces:?}")
     }
 
     fn lock(&self) -> MutexGuard<'_, Vec<Fate>> {
@@ -166,14 +183,16 @@ impl Unit {
         (0..self.parts).map(|part| self.piece(part)).collect()
     }
 
-    /// Notes the answer that the unit got.
+    /// Notes the answer that the unit got, and from where in the work.
+    #[track_caller]
     pub(crate) fn answered<T>(self, answer: Result<T>) -> Result<T> {
-        let fate = match &answer {
-            Ok(_) => Fate::Stored,
-            Err(Error::CommitUnknown { .. }) => Fate::Unknown(Instant::now()),
-            Err(_) => Fate::Absent,
-        };
-        self.ledger.set(self.number, fate);
+        match &answer {
+            Ok(_) => self.ledger.set(self.number, Fate::Stored),
+            Err(Error::CommitUnknown { .. }) => self.ledger.set(self.number, Fate::Unknown(Instant::now())),
+            Err(error) => {
+                self.ledger.refused(self.number, format!("{} at {}", format_args!("{error:?}"), Location::caller()));
+            }
+        }
         answer
     }
 

@@ -12,12 +12,14 @@ use time::OffsetDateTime;
 use uuid::Uuid;
 
 use super::Registry;
-use super::filter::first_id;
+use super::filter::{Filter, first_id};
+use super::list::total_query;
+use super::page::Query;
 use super::row::hex;
 use super::sql::Sql;
 use crate::certificate::Category;
 use crate::error::{Error, Result};
-use crate::record::{Finding, ON_HOLD, REVOKED, Status, category_of};
+use crate::record::{Finding, ON_HOLD, REVOKED, Status, category_code, category_of};
 
 /// How many certificates of each kind there are at one moment.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
@@ -85,7 +87,7 @@ impl Registry {
         let mut counts = Counts::default();
         counts.by_category.extend(Category::ALL.into_iter().map(|category| (category, 0)));
         let mut status = by_state(&mut session, today).await?;
-        let expired_today = expired_on(&mut session, today, now).await?;
+        let expired_today = expired_on(&mut session, self.db.dialect(), &Filter::default(), today, now).await?;
         let not_yet_valid = not_yet_valid(&mut session, self.db.dialect(), now).await?;
         status.expired += expired_today;
         status.unexpired = status.unexpired.saturating_sub(expired_today);
@@ -135,6 +137,47 @@ struct ByState {
     unexpired: u64,
 }
 
+impl Registry {
+    /// How many certificates match a filter that [is of kinds](Filter::is_of_kind).
+    pub(super) async fn count_of_kind(&self, filter: &Filter, now: OffsetDateTime) -> Result<u64> {
+        let dialect = self.db.dialect();
+        let mut session = self.db.read_session().await?;
+        let today = day_of(now);
+        let (revoked, days) = match filter.status {
+            None => (None, None),
+            Some(Status::Revoked) => (Some(REVOKED), None),
+            Some(Status::OnHold) => (Some(ON_HOLD), None),
+            Some(Status::Expired) => (Some(0), Some(" AND expiry_day < $")),
+            Some(Status::Valid) => (Some(0), Some(" AND expiry_day >= $")),
+            Some(Status::NotYetValid) => {
+                let (sql, params) = total_query(dialect, filter, now);
+                return Ok(session.fetch_one(&sql, params).await?.get(0)?);
+            }
+            Some(Status::Unknown) => return Ok(0),
+        };
+        let mut query =
+            Query::new(dialect, "-- count of a kind\nSELECT coalesce(sum(n), 0) FROM certificate_count WHERE 1 = 1");
+        query.push_some(" AND issuer = $", filter.issuer);
+        query.push_some(" AND category = $", filter.category.map(category_code));
+        query.push_some(" AND revoked = $", revoked);
+        if let Some(days) = days {
+            query.push(days, today);
+        }
+        let (sql, params) = query.into_parts();
+        let sum: u64 = session.fetch_one(&sql, params).await?.get(0)?;
+        if days.is_none() {
+            return Ok(sum);
+        }
+        let expired_today = expired_on(&mut session, dialect, filter, today, now).await?;
+        if filter.status == Some(Status::Expired) {
+            return Ok(sum + expired_today);
+        }
+        let (sql, params) = total_query(dialect, &Filter { status: Some(Status::NotYetValid), ..filter.clone() }, now);
+        let not_yet_valid: u64 = session.fetch_one(&sql, params).await?.get(0)?;
+        Ok(sum.saturating_sub(expired_today + not_yet_valid))
+    }
+}
+
 /// Sums by state; the days before today have expired.
 async fn by_state(session: &mut ReadSession, today: i64) -> Result<ByState> {
     const SQL: &str = "-- counts by state\n\
@@ -152,13 +195,26 @@ async fn by_state(session: &mut ReadSession, today: i64) -> Result<ByState> {
     Ok(by)
 }
 
-/// Of those that expire today, the ones that have.
-async fn expired_on(session: &mut ReadSession, today: i64, now: OffsetDateTime) -> Result<u64> {
-    const SQL: &str = "-- counts expired today\n\
-        SELECT count(*) FROM certificate AS c \
-        WHERE c.lapsed IN (0, 1) AND c.not_after >= $1 AND c.not_after < $2 AND c.revoked = 0";
+/// Of those of a kind that expire today, the ones that have.
+async fn expired_on(
+    session: &mut ReadSession,
+    dialect: Dialect,
+    kind: &Filter,
+    today: i64,
+    now: OffsetDateTime,
+) -> Result<u64> {
     let midnight = OffsetDateTime::from_unix_timestamp(today * 86_400).unwrap_or(now);
-    Ok(session.fetch_one(SQL, params![midnight, now]).await?.get(0)?)
+    let mut query = Query::new(
+        dialect,
+        "-- counts expired today\n\
+         SELECT count(*) FROM certificate AS c WHERE c.lapsed IN (0, 1) AND c.revoked = 0",
+    );
+    query.push(" AND c.not_after >= $", midnight);
+    query.push(" AND c.not_after < $", now);
+    query.check_some(" AND +c.issuer = $", kind.issuer);
+    query.check_some(" AND +c.category = $", kind.category.map(category_code));
+    let (sql, params) = query.into_parts();
+    Ok(session.fetch_one(&sql, params).await?.get(0)?)
 }
 
 async fn not_yet_valid(session: &mut ReadSession, dialect: Dialect, now: OffsetDateTime) -> Result<u64> {

@@ -6,7 +6,7 @@
 //! statistics, but where these mislead it.
 
 use strongroom::{Dialect, Value};
-use time::OffsetDateTime;
+use time::{Duration, OffsetDateTime};
 use uuid::Uuid;
 
 use super::page::Query;
@@ -46,6 +46,9 @@ pub struct Filter {
     pub registered_until: Option<OffsetDateTime>,
 }
 
+/// What an id knows of a time.
+const MILLISECOND: Duration = Duration::milliseconds(1);
+
 /// What bounds a page of ids.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Window {
@@ -76,6 +79,17 @@ enum Driver {
 }
 
 impl Filter {
+    /// The serial, when that is all that is asked for.
+    pub(super) fn only_serial(&self) -> Option<&Serial> {
+        self.serial.as_ref().filter(|serial| *self == Filter { serial: Some((*serial).clone()), ..Filter::default() })
+    }
+
+    /// Whether it asks for nothing but what certificates are counted by: status, category and issuer.
+    pub(super) fn is_of_kind(&self) -> bool {
+        let Filter { status, category, issuer, .. } = *self;
+        *self == Filter { status, category, issuer, ..Filter::default() }
+    }
+
     /// The index that is expected to leave least to check. Names, serials, tags and owners are narrow, categories and
     /// validity wide.
     fn driver(&self) -> Driver {
@@ -330,8 +344,9 @@ impl Filter {
         query.check_some(" AND +c.registered_at >= $", self.registered_from);
         query.check_some(" AND +c.registered_at < $", self.registered_until);
         if matches!(driver, Driver::Id) {
-            // An id's time is never before its certificate's registration.
+            // An id's time is its certificate's registration, to the millisecond.
             query.push_some(" AND c.id >= $", self.registered_from.map(first_id));
+            query.push_some(" AND c.id < $", self.registered_until.map(|until| first_id(until + MILLISECOND)));
         }
     }
 }

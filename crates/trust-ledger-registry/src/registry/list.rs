@@ -16,6 +16,7 @@ use super::row::{damaged, record_columns, record_query, records as records_of, r
 use crate::error::{Error, Result};
 use crate::name::{Name, NamePattern};
 use crate::record::Record;
+use crate::serial::Serial;
 
 /// Records on a page at most.
 pub const MAX_PAGE: u32 = 10_000;
@@ -27,6 +28,12 @@ const RARE: u32 = 30;
 /// Records fetched by one statement when their ids are known; its text has as many placeholders.
 const TOGETHER: usize = 100;
 
+/// Certificates with the same serial that are fetched without a look at how many there are.
+const FEW: u32 = 10;
+
+pub(super) const FEW_BY_SERIAL: &str =
+    record_query!("list few by serial", "certificate AS c", "WHERE c.serial = $1 LIMIT $2");
+
 /// Which part of a list is asked for.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Page {
@@ -34,7 +41,8 @@ pub struct Page {
     pub after: Option<String>,
     /// Records on the page at most. Default 100, 1 to 10,000.
     pub limit: u32,
-    /// Whether to count all that match. Without a filter this is a sum of a few rows, with one a look at each match.
+    /// Whether to count all that match. Of nothing but status, category and issuer this is a sum of a few rows, of more a look
+    /// at each match.
     pub total: bool,
 }
 
@@ -88,7 +96,19 @@ impl Registry {
         if let Some(pattern @ NamePattern::Infix(_)) = &filter.name {
             return self.list_by_scan(filter, pattern, page, window).await;
         }
-        let mut records = if filter.is_range() {
+        let all = match filter.only_serial() {
+            Some(serial) => self.few_with(serial, window.now).await?,
+            None => None,
+        };
+        let total = match (page.total, &all) {
+            (false, _) => None,
+            (true, Some(all)) => Some(all.len() as u64),
+            (true, None) => Some(self.total(filter, window.now).await?),
+        };
+        let mut records = if let Some(mut all) = all {
+            all.retain(|record| window.cursor.is_none_or(|cursor| record.id < cursor));
+            all
+        } else if filter.is_range() {
             self.list_range(filter, window).await?
         } else {
             let (sql, params) = page_query(self.db.dialect(), filter, window);
@@ -97,20 +117,27 @@ impl Registry {
         let more = records.len() > limit as usize;
         records.truncate(limit as usize);
         let next = records.last().filter(|_| more).map(|record| record.id.to_string());
-        let total = if page.total { Some(self.total(filter, window.now).await?) } else { None };
         Ok(ListPage { records, next, total })
+    }
+
+    /// All certificates with this serial, newest registered first, if they are few, as they should be: so they need not be found
+    /// first and fetched then.
+    async fn few_with(&self, serial: &Serial, now: OffsetDateTime) -> Result<Option<Vec<Record>>> {
+        let rows = self.db.fetch_all(FEW_BY_SERIAL, params![serial.as_bytes(), i64::from(FEW) + 1]).await?;
+        if rows.len() > FEW as usize {
+            return Ok(None);
+        }
+        let mut records = records_of(&rows, now)?;
+        records.sort_unstable_by(|a, b| b.id.cmp(&a.id));
+        Ok(Some(records))
     }
 
     /// How many certificates match.
     async fn total(&self, filter: &Filter, now: OffsetDateTime) -> Result<u64> {
-        if *filter == Filter::default() {
-            const ALL: &str = "-- total of all\nSELECT coalesce(sum(n), 0) FROM certificate_count";
-            return Ok(self.db.fetch_one(ALL, params![]).await?.get(0)?);
+        if filter.is_of_kind() {
+            return self.count_of_kind(filter, now).await;
         }
-        let mut query = Query::new(self.db.dialect(), "-- total\nSELECT count(*) FROM (");
-        filter.ids(&mut query, Window { cursor: None, limit: None, now });
-        query.text(") AS matches");
-        let (sql, params) = query.into_parts();
+        let (sql, params) = total_query(self.db.dialect(), filter, now);
         Ok(self.db.fetch_one(&sql, params).await?.get(0)?)
     }
 
@@ -183,6 +210,14 @@ impl Registry {
         let records = fetch_together(&mut session, &fitting, window.now).await?;
         Ok(ListPage { records, next, total: page.total.then_some(total) })
     }
+}
+
+/// The statement that counts the certificates that match.
+pub(super) fn total_query(dialect: Dialect, filter: &Filter, now: OffsetDateTime) -> (String, Params) {
+    let mut query = Query::new(dialect, "-- total\nSELECT count(*) FROM (");
+    filter.ids(&mut query, Window { cursor: None, limit: None, now });
+    query.text(") AS matches");
+    query.into_parts()
 }
 
 /// The statement for a page of records, found by one index.

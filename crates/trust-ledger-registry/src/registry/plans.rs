@@ -132,6 +132,7 @@ fn statements(dialect: Dialect) -> Vec<(String, String, Params)> {
     let issuer = Uuid::from_u128(ISSUER);
     let mut statements = vec![
         ("get", lookup::GET, params![id]),
+        ("list few by serial", list::FEW_BY_SERIAL, params![hash, 11_i64]),
         ("by_fingerprint", lookup::BY_FINGERPRINT, params![hash]),
         ("by_serial", lookup::BY_SERIAL.of(dialect), params![hash]),
         ("by_serial of one issuer", lookup::BY_SERIAL_OF_ISSUER.of(dialect), params![hash, issuer]),

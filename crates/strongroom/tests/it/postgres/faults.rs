@@ -99,6 +99,22 @@ async fn a_statement_that_commits_by_itself_and_loses_its_answer_is_unknown() {
 }
 
 #[tokio::test]
+async fn a_commit_is_acknowledged_even_when_the_connection_is_lost_while_it_is_cleaned() {
+    let Some(server) = Server::if_there() else { return };
+    let proxy = proxy(&server);
+    let db = server.behind(&proxy).connect().await.unwrap();
+    create_entry(&db).await;
+    let mut session = db.session().await.unwrap();
+    session.execute(INSERT, params![1, "a"]).await.unwrap();
+    // What makes the connection be cleaned before it is lent again.
+    session.execute("CREATE TEMP TABLE draft (id INTEGER)", params![]).await.unwrap();
+    proxy.set(Fault::LoseRequest(b"DISCARD".to_vec()));
+    session.commit().await.unwrap();
+    proxy.set(Fault::Pass);
+    assert_eq!(count(&db).await, 1);
+}
+
+#[tokio::test]
 async fn a_server_that_has_become_read_only_is_left_for_new_connections() {
     let Some(server) = Server::if_there() else { return };
     let db = server.config().pool_min_size(2).connect().await.unwrap();

@@ -1,6 +1,6 @@
 //! A certificate on its way into the database: every column, computed once.
 
-use std::sync::Mutex;
+use std::sync::{Mutex, PoisonError};
 
 use serde_json::json;
 use sha2::{Digest, Sha256};
@@ -125,12 +125,18 @@ impl<'a> Entry<'a> {
     }
 }
 
-/// A UUIDv7 of a time, or of the last one given out when that is later: so ids grow within a process, and no id's time is
-/// before its certificate's registration.
+/// A UUIDv7 of exactly this millisecond, above those of the same millisecond before it: so a range of times of registration
+/// is a range of ids, even where the clock was set back.
 fn new_id(now: OffsetDateTime) -> Uuid {
-    static CONTEXT: Mutex<ContextV7> = Mutex::new(ContextV7::new());
+    static LAST: Mutex<(OffsetDateTime, ContextV7)> = Mutex::new((OffsetDateTime::UNIX_EPOCH, ContextV7::new()));
+    let mut last = LAST.lock().unwrap_or_else(PoisonError::into_inner);
+    // A context never goes back, so one that would have to is replaced.
+    if now < last.0 {
+        last.1 = ContextV7::new();
+    }
+    last.0 = now;
     let seconds = u64::try_from(now.unix_timestamp()).unwrap_or_default();
-    Uuid::new_v7(Timestamp::from_unix(&CONTEXT, seconds, now.nanosecond()))
+    Uuid::new_v7(Timestamp::from_unix(&last.1, seconds, now.nanosecond()))
 }
 
 /// The names of a certificate in the forms in which they are searched: sorted, each once.
@@ -215,4 +221,26 @@ fn first_64_bits(hash: Sha256) -> i64 {
     let mut bits = [0; 8];
     bits.copy_from_slice(&hash.finalize()[..8]);
     i64::from_be_bytes(bits)
+}
+
+#[cfg(test)]
+mod tests {
+    use time::Duration;
+
+    use super::*;
+
+    #[test]
+    fn an_id_has_the_time_of_its_registration_and_grows_within_it() {
+        let start = OffsetDateTime::from_unix_timestamp(1_900_000_000).unwrap();
+        let millis = |id: Uuid| id.as_u128() >> 80;
+        let mut last = Uuid::nil();
+        // Forth, within a millisecond, and back.
+        for after in [0, 1, 1, 900, 1_700, 1_700, 90_000_000, 5_000, 5_000, 5_100] {
+            let now = start + Duration::microseconds(after);
+            let id = new_id(now);
+            assert_eq!(millis(id), u128::try_from(now.unix_timestamp_nanos() / 1_000_000).unwrap(), "{after}");
+            assert!(id > last || millis(id) < millis(last), "{after}");
+            last = id;
+        }
+    }
 }

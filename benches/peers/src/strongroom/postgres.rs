@@ -18,7 +18,7 @@ impl Postgres for Server {
     }
 
     async fn insert(&self, _: usize) {
-        let session = self.0.session().await.expect("a session");
+        let mut session = self.0.session().await.expect("a session");
         session.execute(INSERT, params![TEXT]).await.expect("a row");
         session.commit().await.expect("a commit");
     }

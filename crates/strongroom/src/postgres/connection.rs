@@ -23,7 +23,7 @@ const BEGIN_READ: &str = "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY";
 pub(crate) struct Connection {
     pub(super) client: Client,
     /// Dropped, it closes the connection: what is under way is not waited for.
-    wire: Wire,
+    pub(super) wire: Wire,
     pub(super) facts: Facts,
     pub(super) user: String,
     begin_write: Arc<str>,
@@ -94,9 +94,9 @@ impl Connection {
     }
 
     /// Says why the connection is closed, if it is.
-    pub(crate) fn log_if_closed(&self) {
-        if let Some(Closed(reason)) = self.wire.closed() {
-            let reason = reason.map_or_else(|| "no reason was given".to_owned(), |error| error.to_string());
+    pub(crate) fn log_if_closed(&mut self) {
+        if let Some(Closed(reason)) = self.wire.look() {
+            let reason = reason.as_ref().map_or_else(|| "no reason was given".to_owned(), |error| error.to_string());
             tracing::debug!(server = %self.server, reason, "an idle connection was closed by the server or on the way");
         }
     }
@@ -130,8 +130,8 @@ impl Connection {
     pub(crate) async fn control(&mut self, sql: &str) -> Result<()> {
         self.is_busy = true;
         let sent = match self.take_begin() {
-            Some(begin) => self.client.batch_execute(&format!("{begin}; {sql}")).await,
-            None => self.client.batch_execute(sql).await,
+            Some(begin) => self.wire.carry(self.client.batch_execute(&format!("{begin}; {sql}"))).await,
+            None => self.wire.carry(self.client.batch_execute(sql)).await,
         };
         self.settle(sent)
     }
@@ -194,7 +194,8 @@ impl Connection {
         check_text(sql)?;
         self.is_busy = true;
         let begin = self.take_begin();
-        let (begun, statement) = join(begin_if_due(&self.client, &self.watch, begin), self.client.prepare(sql)).await;
+        let prepared = join(begin_if_due(&self.client, &self.watch, begin), self.client.prepare(sql));
+        let (begun, statement) = self.wire.carry(prepared).await;
         let statement = self.settle(begun.and(statement))?;
         let prepared = Arc::new(Prepared::new(statement, class));
         if self.keeps_statements {

@@ -2,9 +2,9 @@
 //!
 //! <https://www.postgresql.org/docs/current/sql-copy.html>
 
-use std::pin::pin;
 use std::sync::Arc;
 
+use tokio::task::coop::consume_budget;
 use tokio_postgres::binary_copy::BinaryCopyInWriter;
 
 use super::connection::{Access, Connection, check_count, parameters};
@@ -49,26 +49,34 @@ impl Connection {
             self.watch.enter(Stage::Changing);
         }
         let copy = format!("COPY {table} ({columns}) FROM STDIN (FORMAT binary)");
-        let sink = self.client.copy_in(&copy).await;
+        let sink = self.wire.carry(self.client.copy_in(&copy)).await;
         let sink = self.settle(sink)?;
         self.is_busy = true;
-        let mut writer = pin!(BinaryCopyInWriter::new(sink, &types));
-        // A writer that is dropped unfinished makes the server take everything back.
+        let mut writer = Box::pin(BinaryCopyInWriter::new(sink, &types));
         for params in rows {
-            let fits = match check_count(&params, types.len()) {
+            // Rows and socket may both be quick for ever.
+            consume_budget().await;
+            let written = match check_count(&params, types.len()) {
                 Ok(()) if self.watch.is_stopping() => Err(Error::Cancelled),
-                fits => fits,
+                Ok(()) => {
+                    let row: Vec<_> = parameters(&params).map(Binary).collect();
+                    match self.wire.carry(writer.as_mut().write_raw(row)).await {
+                        Ok(()) => Ok(()),
+                        refused => self.settle(refused),
+                    }
+                }
+                refused => refused,
             };
-            if let Err(error) = fits {
-                return self.settle(Ok(())).and(Err(error));
-            }
-            let row: Vec<_> = parameters(&params).map(Binary).collect();
-            let written = writer.as_mut().write_raw(row).await;
-            if written.is_err() {
-                return self.settle(written).map(|()| 0);
+            if let Err(error) = written {
+                // A writer that is dropped unfinished makes the server take everything back, for which this waits.
+                drop(writer);
+                if let Err(undoing) = self.control("").await {
+                    tracing::debug!(error = %undoing, "a COPY could not be taken back; its connection is closed");
+                }
+                return Err(error);
             }
         }
-        let copied = writer.finish().await;
+        let copied = self.wire.carry(writer.as_mut().finish()).await;
         match self.settle(copied) {
             Err(error @ Error::Connection { .. }) if self.watch.may_be_committed() => {
                 Err(Error::CommitUnknown { source: Some(Arc::new(error)) })

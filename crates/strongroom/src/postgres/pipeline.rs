@@ -3,11 +3,13 @@
 use std::collections::VecDeque;
 use std::pin::Pin;
 use std::sync::Arc;
+use std::task::{Context, Waker};
 
 use futures_util::future::{MaybeDone, maybe_done};
 use tokio_postgres::types::{ToSql, Type};
 
 use super::connection::{Connection, Tenure, begin_if_due, check_count, check_text, parameters};
+use super::dial::Wire;
 use super::sql::{self, Class};
 use super::statement::Prepared;
 use super::work::Watch;
@@ -77,9 +79,9 @@ impl Connection {
         }
         self.is_busy = true;
         let begin = self.take_begin();
-        let (client, watch) = (&self.client, &self.watch);
+        let (client, watch, wire) = (&self.client, &self.watch, &mut self.wire);
         let outcome = async {
-            let mut pipeline = Pipeline::default();
+            let mut pipeline = Pipeline { wire, sent: VecDeque::new(), affected: Vec::new() };
             if begin.is_some() {
                 let begun = async move { begin_if_due(client, watch, begin).await.map(|()| 0) };
                 pipeline.send(None, Box::pin(begun)).await?;
@@ -152,8 +154,8 @@ type Sent<'c> = Pin<Box<dyn Future<Output = Result<u64, tokio_postgres::Error>> 
 type Answered<'c> = Pin<Box<MaybeDone<Sent<'c>>>>;
 
 /// Statements that are sent, in order, and not yet answered.
-#[derive(Default)]
 struct Pipeline<'c> {
+    wire: &'c mut Wire,
     /// Each with the index of the step that its count belongs to.
     sent: VecDeque<(Option<usize>, Answered<'c>)>,
     affected: Vec<(usize, u64)>,
@@ -165,9 +167,9 @@ impl<'c> Pipeline<'c> {
         if self.sent.len() == LONGEST {
             self.next().await?;
         }
-        // The client's futures send when they are first polled.
+        // The client's futures send when they are first polled; the wire sees to the rest.
         let mut statement = Box::pin(maybe_done(statement));
-        std::future::poll_fn(|context| std::task::Poll::Ready(statement.as_mut().poll(context))).await.is_ready();
+        let _ = statement.as_mut().poll(&mut Context::from_waker(Waker::noop()));
         self.sent.push_back((step, statement));
         Ok(())
     }
@@ -175,7 +177,7 @@ impl<'c> Pipeline<'c> {
     /// Waits for the oldest; `false` when there is none.
     async fn next(&mut self) -> Result<bool, Stopped> {
         let Some((step, mut statement)) = self.sent.pop_front() else { return Ok(false) };
-        statement.as_mut().await;
+        self.wire.carry(statement.as_mut()).await;
         let outcome = statement.as_mut().take_output().expect("it is done, and taken once");
         let affected = outcome.map_err(Stopped::There)?;
         self.affected.extend(step.map(|step| (step, affected)));

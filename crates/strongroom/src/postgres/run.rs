@@ -65,7 +65,7 @@ impl Connection {
         let mut answer = Answer::default();
         let mut readable = Ok(());
         let end = loop {
-            match rows.try_next().await {
+            match self.wire.carry(rows.try_next()).await {
                 Ok(None) => break Ok(()),
                 Err(error) => break Err(error),
                 Ok(Some(row)) if readable.is_ok() && answer.rows.len() < at_most => {
@@ -89,7 +89,7 @@ impl Connection {
         let (mut chunk, mut size, mut most) = (Vec::new(), 0, FIRST_CHUNK_ROWS);
         let (mut wanted, mut readable) = (true, Ok(()));
         let end = loop {
-            match rows.try_next().await {
+            match self.wire.carry(rows.try_next()).await {
                 Ok(None) => break Ok(()),
                 Err(error) => break Err(error),
                 Ok(Some(row)) if wanted => match reader.read(&row) {
@@ -115,7 +115,7 @@ impl Connection {
     }
 
     /// Gives the consumer rows, when it takes them; `false` when it does not, or nobody is to wait for it.
-    pub(crate) async fn hand_over(&self, chunk: Vec<Row>, chunks: &Chunks) -> bool {
+    pub(crate) async fn hand_over(&mut self, chunk: Vec<Row>, chunks: &Chunks) -> bool {
         tokio::select! {
             biased;
             () = self.watch.stopping() => false,
@@ -143,7 +143,7 @@ impl Connection {
         self.is_busy = true;
         let begin = self.take_begin();
         let rows = self.client.query_raw(&prepared.statement, parameters(params));
-        let (begun, rows) = join(begin_if_due(&self.client, &self.watch, begin), rows).await;
+        let (begun, rows) = self.wire.carry(join(begin_if_due(&self.client, &self.watch, begin), rows)).await;
         let rows = self.settle_statement(begun.and(rows), step)?;
         self.is_busy = true;
         Ok((rows, RowReader { columns: Arc::clone(&prepared.columns), class: prepared.class }))
@@ -158,7 +158,7 @@ impl Connection {
         let begin = self.take_begin();
         let typed = parameters(params).map(|parameter| (parameter, Type::UNKNOWN));
         let rows = self.client.query_typed_raw(&step.sql, typed);
-        let (begun, rows) = join(begin_if_due(&self.client, &self.watch, begin), rows).await;
+        let (begun, rows) = self.wire.carry(join(begin_if_due(&self.client, &self.watch, begin), rows)).await;
         let rows = self.settle_statement(begun.and(rows), step)?;
         self.is_busy = true;
         Ok((rows, RowReader { columns: Arc::default(), class }))

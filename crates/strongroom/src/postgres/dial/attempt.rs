@@ -131,8 +131,8 @@ impl Dialer {
         let config = self.config(target, attempt, credential, tls.is_some());
         let patience = self.settings.connect_timeout;
         let work = async {
-            let opened = self.open(address, attempt, &config, tls.as_ref()).await?;
-            let condition = self.settle(&opened).await.map_err(|error| attempt.refused(error))?;
+            let mut opened = self.open(address, attempt, &config, tls.as_ref()).await?;
+            let condition = self.settle(&mut opened).await.map_err(|error| attempt.refused(error))?;
             Ok::<_, Refusal<Failure>>((opened, condition))
         };
         let (opened, condition) = match timeout(patience, work).await {
@@ -297,25 +297,24 @@ impl Dialer {
 
     /// Finds out what a fresh connection is like, and brings it into the state that it must be in. A server since
     /// version 14 has said all that when it let us in, and has heard all that we want; a pooler may not have.
-    async fn settle(&self, opened: &Opened) -> Result<Condition, tokio_postgres::Error> {
+    async fn settle(&self, opened: &mut Opened) -> Result<Condition, tokio_postgres::Error> {
         let Reported { zone, standby, read_only, .. } = &opened.reported;
         let is_utc = matches!(zone.as_deref(), Some("UTC" | "Etc/UTC"));
         if let (true, Some(standby), Some(read_only)) = (is_utc, standby, read_only) {
             return Ok(Condition { in_recovery: *standby, read_only: *standby || *read_only, limited: true });
         }
+        let Opened { client, wire, .. } = opened;
         if !is_utc {
-            opened.client.batch_execute("-- settle\nSET TimeZone TO 'UTC'").await?;
+            wire.carry(client.batch_execute("-- settle\nSET TimeZone TO 'UTC'")).await?;
         }
-        let rows = opened
-            .client
-            .simple_query(
-                "-- settle
-                 SELECT pg_catalog.pg_is_in_recovery(),
-                        pg_catalog.current_setting('transaction_read_only'),
-                        (SELECT setting FROM pg_catalog.pg_settings WHERE name = 'statement_timeout'),
-                        (SELECT setting FROM pg_catalog.pg_settings WHERE name = 'lock_timeout')",
-            )
-            .await?;
+        let asked = client.simple_query(
+            "-- settle
+             SELECT pg_catalog.pg_is_in_recovery(),
+                    pg_catalog.current_setting('transaction_read_only'),
+                    (SELECT setting FROM pg_catalog.pg_settings WHERE name = 'statement_timeout'),
+                    (SELECT setting FROM pg_catalog.pg_settings WHERE name = 'lock_timeout')",
+        );
+        let rows = wire.carry(asked).await?;
         let row = rows.iter().find_map(|message| match message {
             SimpleQueryMessage::Row(row) => Some(row),
             _ => None,

@@ -43,8 +43,8 @@ fn told(error: &Error) -> (String, bool) {
     (line, error.is_passing())
 }
 
-async fn ask(dialed: &Dialed, question: &str) -> String {
-    dialed.client.query_one(question, &[]).await.unwrap().get(0)
+async fn ask(dialed: &mut Dialed, question: &str) -> String {
+    dialed.wire.carry(dialed.client.query_one(question, &[])).await.unwrap().get(0)
 }
 
 /// A provider that answers what the test puts into it, and counts.

@@ -139,8 +139,8 @@ async fn dial_through_rotations(server: &Postgres, store: Store, mut rotate: imp
         let (dialer, done, made) = (Arc::clone(&dialer), Arc::clone(&done), Arc::clone(&made));
         tokio::spawn(async move {
             while !done.load(Ordering::Relaxed) {
-                let dialed = dialer.dial().await.unwrap_or_else(|error| panic!("{error}: {error:?}"));
-                dialed.client.query_one("select 1", &[]).await.unwrap();
+                let mut dialed = dialer.dial().await.unwrap_or_else(|error| panic!("{error}: {error:?}"));
+                dialed.wire.carry(dialed.client.query_one("select 1", &[])).await.unwrap();
                 made.fetch_add(1, Ordering::Relaxed);
             }
         })

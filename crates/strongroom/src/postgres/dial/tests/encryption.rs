@@ -201,8 +201,8 @@ async fn a_client_certificate_logs_in_and_its_key_must_be_private() {
         let more = format!("&sslcert={}&sslkey={}{more}", certificate.display(), key.display());
         url(&server, "db.test", ca.file(), &more)
     };
-    let dialed = dial(&with(certificate, key, "")).await.unwrap();
-    assert_eq!(ask(&dialed, "select current_user::text").await, "app");
+    let mut dialed = dial(&with(certificate, key, "")).await.unwrap();
+    assert_eq!(ask(&mut dialed, "select current_user::text").await, "app");
     assert_eq!(dialed.generation, 0);
 
     let (line, _) = refusal(&url(&server, "db.test", ca.file(), "")).await;

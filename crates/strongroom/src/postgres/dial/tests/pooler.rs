@@ -17,15 +17,15 @@ async fn a_pooler_that_takes_no_options_is_connected_without_and_tells_the_limit
             format!("postgres://127.0.0.1:{}/app?statement_timeout=1500&application_name=me", pooler.address().port());
         let dialer = dialer(&url, Given::new("app", "secret"));
         for _ in 0..3 {
-            let dialed = dialer.dial().await.unwrap();
-            assert_eq!(ask(&dialed, "select current_setting('TimeZone')").await, "UTC");
-            assert_eq!(ask(&dialed, "select current_setting('application_name')").await, "me");
+            let mut dialed = dialer.dial().await.unwrap();
+            assert_eq!(ask(&mut dialed, "select current_setting('TimeZone')").await, "UTC");
+            assert_eq!(ask(&mut dialed, "select current_setting('application_name')").await, "me");
             assert_eq!(dialed.at_begin.as_deref(), Some("SET LOCAL statement_timeout TO 1500;"), "{ignored}");
             assert!(!dialed.facts.in_recovery && dialed.facts.server_version.len() > 1);
             let text = format!("begin; {} select 1", dialed.at_begin.as_deref().unwrap_or_default());
-            dialed.client.batch_execute(&text).await.unwrap();
-            assert_eq!(ask(&dialed, "select current_setting('statement_timeout')").await, "1500ms");
-            dialed.client.batch_execute("commit").await.unwrap();
+            dialed.wire.carry(dialed.client.batch_execute(&text)).await.unwrap();
+            assert_eq!(ask(&mut dialed, "select current_setting('statement_timeout')").await, "1500ms");
+            dialed.wire.carry(dialed.client.batch_execute("commit")).await.unwrap();
         }
     }
 }

@@ -305,8 +305,8 @@ fn psql_reads_the_same() {
             settings.application_name = String::new();
         }
         let ours = runtime.block_on(async {
-            let dialed = super::super::Dialer::new(&settings).unwrap().dial().await.unwrap();
-            dialed.client.query_one(asked, &[]).await.unwrap().get::<_, String>(0)
+            let mut dialed = super::super::Dialer::new(&settings).unwrap().dial().await.unwrap();
+            dialed.wire.carry(dialed.client.query_one(asked, &[])).await.unwrap().get::<_, String>(0)
         });
         assert_eq!(ours, String::from_utf8_lossy(&theirs.stdout).trim_end(), "{text}");
     }

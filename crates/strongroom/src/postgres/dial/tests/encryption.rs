@@ -35,17 +35,14 @@ async fn a_server_that_proves_its_name_is_connected_and_its_facts_are_known() {
         ("db.test", "&channel_binding=disable"),
         ("db.test", "&ssl_min_protocol_version=TLSv1.3"),
     ] {
-        let dialed = dial(&url(&server, host, ca.file(), more)).await.unwrap();
+        let mut dialed = dial(&url(&server, host, ca.file(), more)).await.unwrap();
         let tls = dialed.facts.tls.clone().unwrap();
         assert_eq!((tls.protocol.as_str(), tls.peer_name.as_str()), ("TLSv1.3", "db.test, localhost, 127.0.0.1"));
         let days = (tls.not_after - time::OffsetDateTime::now_utc()).whole_days();
         assert_eq!(days, 29, "{}", tls.not_after);
         let (theirs, cipher) = {
-            let row = dialed
-                .client
-                .query_one("select version, cipher from pg_stat_ssl where pid = pg_backend_pid()", &[])
-                .await
-                .unwrap();
+            let asked = "select version, cipher from pg_stat_ssl where pid = pg_backend_pid()";
+            let row = dialed.wire.carry(dialed.client.query_one(asked, &[])).await.unwrap();
             (row.get::<_, String>(0), row.get::<_, String>(1))
         };
         assert_eq!((tls.protocol, tls.cipher), (theirs, cipher));

@@ -1,12 +1,13 @@
 //! A certificate on its way into the database: every column, computed once.
 
-use std::sync::{Mutex, PoisonError};
+use std::sync::LazyLock;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use serde_json::json;
 use sha2::{Digest, Sha256};
 use strongroom::Value;
 use time::OffsetDateTime;
-use uuid::{ContextV7, Timestamp, Uuid};
+use uuid::{Builder, Uuid};
 
 use super::super::issuers::{DnKey, Identity};
 use super::super::row::hex;
@@ -125,18 +126,25 @@ impl<'a> Entry<'a> {
     }
 }
 
-/// A UUIDv7 of exactly this millisecond, above those of the same millisecond before it: so a range of times of registration
-/// is a range of ids, even where the clock was set back.
+/// A UUIDv7 of exactly this millisecond: so a range of times of registration is a range of ids, even where the clock was set
+/// back. Of the same millisecond, those of a process are in the order in which they are made.
 fn new_id(now: OffsetDateTime) -> Uuid {
-    static LAST: Mutex<(OffsetDateTime, ContextV7)> = Mutex::new((OffsetDateTime::UNIX_EPOCH, ContextV7::new()));
-    let mut last = LAST.lock().unwrap_or_else(PoisonError::into_inner);
-    // A context never goes back, so one that would have to is replaced.
-    if now < last.0 {
-        last.1 = ContextV7::new();
-    }
-    last.0 = now;
-    let seconds = u64::try_from(now.unix_timestamp()).unwrap_or_default();
-    Uuid::new_v7(Timestamp::from_unix(&last.1, seconds, now.nanosecond()))
+    // Counts all ids of the process in the 42 bits that follow the time (RFC 9562, section 6.2, method 1). Half of them are
+    // above where it begins.
+    static COUNT: LazyLock<AtomicU64> = LazyLock::new(|| AtomicU64::new(u64::from(random()) << 9));
+    let count = COUNT.fetch_add(1, Ordering::Relaxed);
+    let mut rest = [0; 10];
+    // The version takes four bits before the first twelve of them, the variant two before the others.
+    rest[..2].copy_from_slice(&((count >> 30) as u16 & 0xfff).to_be_bytes());
+    rest[2..6].copy_from_slice(&(count as u32 & 0x3fff_ffff).to_be_bytes());
+    rest[6..].copy_from_slice(&random().to_be_bytes());
+    let millis = u64::try_from(now.unix_timestamp_nanos() / 1_000_000).unwrap_or_default();
+    Builder::from_unix_timestamp_millis(millis, &rest).into_uuid()
+}
+
+/// The bits of a UUIDv7 that are random whatever its time.
+fn random() -> u32 {
+    Uuid::now_v7().as_u128() as u32
 }
 
 /// The names of a certificate in the forms in which they are searched: sorted, each once.
@@ -230,17 +238,19 @@ mod tests {
     use super::*;
 
     #[test]
-    fn an_id_has_the_time_of_its_registration_and_grows_within_it() {
+    fn an_id_has_the_time_of_its_registration_and_the_order_within_it() {
         let start = OffsetDateTime::from_unix_timestamp(1_900_000_000).unwrap();
-        let millis = |id: Uuid| id.as_u128() >> 80;
-        let mut last = Uuid::nil();
+        let mut of_millisecond = std::collections::HashMap::<i64, Vec<Uuid>>::new();
         // Forth, within a millisecond, and back.
-        for after in [0, 1, 1, 900, 1_700, 1_700, 90_000_000, 5_000, 5_000, 5_100] {
+        for after in [0, 1, 1, 900, 1_700, 1_700, 90_000_000, 5_000, 5_000, 5_100, 1, 1_800] {
             let now = start + Duration::microseconds(after);
             let id = new_id(now);
-            assert_eq!(millis(id), u128::try_from(now.unix_timestamp_nanos() / 1_000_000).unwrap(), "{after}");
-            assert!(id > last || millis(id) < millis(last), "{after}");
-            last = id;
+            assert_eq!(id.get_version_num(), 7);
+            assert_eq!(id.get_variant(), uuid::Variant::RFC4122);
+            assert_eq!(id.as_u128() >> 80, u128::try_from(now.unix_timestamp_nanos() / 1_000_000).unwrap());
+            of_millisecond.entry(after / 1_000).or_default().push(id);
         }
+        assert!(of_millisecond.values().all(|ids| ids.is_sorted()), "{of_millisecond:?}");
+        assert_eq!(of_millisecond[&0].len(), 5);
     }
 }

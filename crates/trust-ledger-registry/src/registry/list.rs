@@ -1,5 +1,6 @@
 //! Lists of certificates, page by page.
 
+use std::cmp::Reverse;
 use std::fmt::Write as _;
 use std::str::FromStr;
 use std::sync::LazyLock;
@@ -128,7 +129,7 @@ impl Registry {
             return Ok(None);
         }
         let mut records = records_of(&rows, now)?;
-        records.sort_unstable_by(|a, b| b.id.cmp(&a.id));
+        records.sort_unstable_by_key(|record| Reverse(record.id));
         Ok(Some(records))
     }
 

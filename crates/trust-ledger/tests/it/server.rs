@@ -68,3 +68,23 @@ fn an_init_that_was_killed_is_completed_by_the_next() {
         assert_eq!(home.json(["--db", &url, "check"])["ok"], true, "killed after {} ms", 10 * moment);
     }
 }
+
+/// Three processes start at once where there are no tables yet: one makes them, none is refused.
+#[test]
+fn processes_that_start_at_once_make_the_tables_together() {
+    if !needs::postgres() {
+        return;
+    }
+    let home = Home::new();
+    for _ in 0..4 {
+        let database = Postgres::shared().create_database();
+        let url = database.url();
+        let start =
+            |_| home.command(["--db", &url, "init"]).stdout(Stdio::null()).stderr(Stdio::piped()).spawn().unwrap();
+        for process in (0..3).map(start).collect::<Vec<_>>() {
+            let output = process.wait_with_output().unwrap();
+            assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+        }
+        assert_eq!(home.json(["--db", &url, "check"])["ok"], true);
+    }
+}

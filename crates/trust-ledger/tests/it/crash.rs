@@ -37,7 +37,8 @@ fn killed_in_mid_import_nothing_that_was_acknowledged_is_lost_and_the_ledger_is_
     let text = bundle(&plans);
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
 
-    // From at once, before there is a ledger or even a key, to when two chunks are in, however fast the machine is.
+    // From at once, before there is a ledger or even a key, to when two chunks are in, however fast the machine is; and, since
+    // that may change meanwhile, every other one soon after it has acknowledged something.
     let latest = time_of_second_commit(&text).min(Duration::from_secs(3));
     println!("killing after up to {latest:?}");
 
@@ -52,13 +53,17 @@ fn killed_in_mid_import_nothing_that_was_acknowledged_is_lost_and_the_ledger_is_
         let moment = random.below(latest);
         let mut child =
             home.command(["import", "-v", "bundle.pem"]).stdout(Stdio::null()).stderr(Stdio::piped()).spawn().unwrap();
-        let began = Instant::now();
-        std::thread::sleep(moment.saturating_sub(began.elapsed()));
+        let (mut stderr, mut said) = (BufReader::new(child.stderr.take().unwrap()), String::new());
+        if round % 2 == 0 {
+            std::thread::sleep(moment);
+        } else {
+            while acknowledged(&said) == 0 && stderr.read_line(&mut said).unwrap() > 0 {}
+            std::thread::sleep(moment / 20);
+        }
         child.kill().unwrap();
         let status = child.wait().unwrap();
         killed += u32::from(!status.success());
-        let mut said = String::new();
-        child.stderr.take().unwrap().read_to_string(&mut said).unwrap();
+        stderr.read_to_string(&mut said).unwrap();
         let acknowledged = acknowledged(&said);
         with_progress += u32::from(acknowledged > 0);
 

@@ -12,11 +12,9 @@ use time::OffsetDateTime;
 use uuid::Uuid;
 
 use super::Registry;
-use super::filter::{Filter, first_id};
-use super::list::total_query;
+use super::filter::Filter;
 use super::page::Query;
 use super::row::hex;
-use super::sql::Sql;
 use crate::certificate::Category;
 use crate::error::{Error, Result};
 use crate::record::{Finding, ON_HOLD, REVOKED, Status, category_code, category_of};
@@ -87,8 +85,9 @@ impl Registry {
         let mut counts = Counts::default();
         counts.by_category.extend(Category::ALL.into_iter().map(|category| (category, 0)));
         let mut status = by_state(&mut session, today).await?;
-        let expired_today = expired_on(&mut session, self.db.dialect(), &Filter::default(), today, now).await?;
-        let not_yet_valid = not_yet_valid(&mut session, self.db.dialect(), now).await?;
+        let (dialect, all) = (self.db.dialect(), Filter::default());
+        let expired_today = expired_on(&mut session, dialect, &all, today, now).await?;
+        let not_yet_valid = not_yet_valid(&mut session, dialect, &all, now).await?;
         status.expired += expired_today;
         status.unexpired = status.unexpired.saturating_sub(expired_today);
         counts.by_status.extend([
@@ -149,10 +148,7 @@ impl Registry {
             Some(Status::OnHold) => (Some(ON_HOLD), None),
             Some(Status::Expired) => (Some(0), Some(" AND expiry_day < $")),
             Some(Status::Valid) => (Some(0), Some(" AND expiry_day >= $")),
-            Some(Status::NotYetValid) => {
-                let (sql, params) = total_query(dialect, filter, now);
-                return Ok(session.fetch_one(&sql, params).await?.get(0)?);
-            }
+            Some(Status::NotYetValid) => return not_yet_valid(&mut session, dialect, filter, now).await,
             Some(Status::Unknown) => return Ok(0),
         };
         let mut query =
@@ -172,8 +168,7 @@ impl Registry {
         if filter.status == Some(Status::Expired) {
             return Ok(sum + expired_today);
         }
-        let (sql, params) = total_query(dialect, &Filter { status: Some(Status::NotYetValid), ..filter.clone() }, now);
-        let not_yet_valid: u64 = session.fetch_one(&sql, params).await?.get(0)?;
+        let not_yet_valid = not_yet_valid(&mut session, dialect, filter, now).await?;
         Ok(sum.saturating_sub(expired_today + not_yet_valid))
     }
 }
@@ -217,24 +212,10 @@ async fn expired_on(
     Ok(session.fetch_one(&sql, params).await?.get(0)?)
 }
 
-async fn not_yet_valid(session: &mut ReadSession, dialect: Dialect, now: OffsetDateTime) -> Result<u64> {
-    // What begins in the future did so when it was registered, unless that is in the future too.
-    const SQL: Sql = Sql {
-        sqlite: "-- counts not yet valid\n\
-            SELECT (SELECT count(*) FROM certificate AS c \
-                    WHERE c.not_before > c.registered_at AND c.not_before > $1 AND +c.revoked = 0 AND +c.not_after >= $1) \
-                 + (SELECT count(*) FROM certificate AS c \
-                    WHERE c.id >= $2 AND +c.not_before <= +c.registered_at AND +c.not_before > $1 AND +c.revoked = 0 \
-                      AND +c.not_after >= $1)",
-        postgres: "-- counts not yet valid\n\
-            SELECT (SELECT count(*) FROM certificate AS c \
-                    WHERE c.not_before > c.registered_at AND c.not_before > $1 AND c.revoked = 0 AND c.not_after >= $1) \
-                 + (SELECT count(*) FROM certificate AS c \
-                    WHERE c.id >= $2 AND c.not_before <= c.registered_at AND c.not_before > $1 AND c.revoked = 0 \
-                      AND c.not_after >= $1)",
-    };
-    let sql = SQL.of(dialect);
-    Ok(session.fetch_one(sql, params![now, first_id(now)]).await?.get(0)?)
+/// Of those of a kind, the ones whose validity has not begun.
+async fn not_yet_valid(session: &mut ReadSession, dialect: Dialect, kind: &Filter, now: OffsetDateTime) -> Result<u64> {
+    let (sql, params) = Filter { status: Some(Status::NotYetValid), ..kind.clone() }.count(dialect, now);
+    Ok(session.fetch_one(&sql, params).await?.get(0)?)
 }
 
 async fn by_category(session: &mut ReadSession) -> Result<Vec<(Category, u64)>> {

@@ -5,8 +5,8 @@
 //! carry a unary `+`, which keeps SQLite's planner from choosing another index than this module did. PostgreSQL's goes by its
 //! statistics, but where these mislead it.
 
-use strongroom::{Dialect, Value};
-use time::{Duration, OffsetDateTime};
+use strongroom::{Dialect, Params, Value};
+use time::OffsetDateTime;
 use uuid::Uuid;
 
 use super::page::Query;
@@ -45,9 +45,6 @@ pub struct Filter {
     /// Registered before this.
     pub registered_until: Option<OffsetDateTime>,
 }
-
-/// What an id knows of a time.
-const MILLISECOND: Duration = Duration::milliseconds(1);
 
 /// What bounds a page of ids.
 #[derive(Clone, Copy, Debug)]
@@ -156,6 +153,14 @@ impl Filter {
                 self.close(query, window, driver, key);
             }
         }
+    }
+
+    /// The statement that counts those that match.
+    pub(super) fn count(&self, dialect: Dialect, now: OffsetDateTime) -> (String, Params) {
+        let mut query = Query::new(dialect, "-- total\nSELECT count(*) FROM (");
+        self.ids(&mut query, Window { cursor: None, limit: None, now });
+        query.text(") AS matches");
+        query.into_parts()
     }
 
     /// Adds the query for those of the `look` newest certificates that meet all conditions but the name's, with their
@@ -346,7 +351,7 @@ impl Filter {
         if matches!(driver, Driver::Id) {
             // An id's time is its certificate's registration, to the millisecond.
             query.push_some(" AND c.id >= $", self.registered_from.map(first_id));
-            query.push_some(" AND c.id < $", self.registered_until.map(|until| first_id(until + MILLISECOND)));
+            query.push_some(" AND c.id < $", self.registered_until.map(first_id_after));
         }
     }
 }
@@ -388,7 +393,19 @@ fn after_all(prefix: &str) -> Option<String> {
 
 /// The least UUIDv7 of a time: registrations at or after it have no lesser one.
 pub(super) fn first_id(time: OffsetDateTime) -> Value {
-    let millis = u64::try_from(time.unix_timestamp_nanos() / 1_000_000).unwrap_or_default();
+    least_id(millis(time))
+}
+
+/// The least UUIDv7 of the next millisecond: registrations up to a time have lesser ones.
+fn first_id_after(time: OffsetDateTime) -> Value {
+    least_id(millis(time) + 1)
+}
+
+fn millis(time: OffsetDateTime) -> u64 {
+    u64::try_from(time.unix_timestamp_nanos() / 1_000_000).unwrap_or_default()
+}
+
+fn least_id(millis: u64) -> Value {
     let mut bytes = [0; 16];
     bytes[..6].copy_from_slice(&millis.to_be_bytes()[2..]);
     bytes[6] = 0x70;

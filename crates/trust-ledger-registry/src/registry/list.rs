@@ -80,6 +80,16 @@ pub struct ListPage {
     pub total: Option<u64>,
 }
 
+impl ListPage {
+    /// The page of the first `limit` of these records.
+    fn of(mut records: Vec<Record>, limit: usize, total: Option<u64>) -> ListPage {
+        let more = records.len() > limit;
+        records.truncate(limit);
+        let next = records.last().filter(|_| more).map(|record| record.id.to_string());
+        ListPage { records, next, total }
+    }
+}
+
 impl Registry {
     /// The certificates that match, newest registered first, one page at a time.
     ///
@@ -97,28 +107,21 @@ impl Registry {
         if let Some(pattern @ NamePattern::Infix(_)) = &filter.name {
             return self.list_by_scan(filter, pattern, page, window).await;
         }
-        let all = match filter.only_serial() {
-            Some(serial) => self.few_with(serial, window.now).await?,
-            None => None,
-        };
-        let total = match (page.total, &all) {
-            (false, _) => None,
-            (true, Some(all)) => Some(all.len() as u64),
-            (true, None) => Some(self.total(filter, window.now).await?),
-        };
-        let mut records = if let Some(mut all) = all {
+        if let Some(serial) = filter.only_serial()
+            && let Some(mut all) = self.few_with(serial, window.now).await?
+        {
+            let total = page.total.then_some(all.len() as u64);
             all.retain(|record| window.cursor.is_none_or(|cursor| record.id < cursor));
-            all
-        } else if filter.is_range() {
+            return Ok(ListPage::of(all, limit as usize, total));
+        }
+        let records = if filter.is_range() {
             self.list_range(filter, window).await?
         } else {
             let (sql, params) = page_query(self.db.dialect(), filter, window);
             records_of(&self.db.fetch_all(&sql, params).await?, window.now)?
         };
-        let more = records.len() > limit as usize;
-        records.truncate(limit as usize);
-        let next = records.last().filter(|_| more).map(|record| record.id.to_string());
-        Ok(ListPage { records, next, total })
+        let total = if page.total { Some(self.total(filter, window.now).await?) } else { None };
+        Ok(ListPage::of(records, limit as usize, total))
     }
 
     /// All certificates with this serial, newest registered first, if they are few, as they should be: so they need not be found
@@ -138,7 +141,7 @@ impl Registry {
         if filter.is_of_kind() {
             return self.count_of_kind(filter, now).await;
         }
-        let (sql, params) = total_query(self.db.dialect(), filter, now);
+        let (sql, params) = filter.count(self.db.dialect(), now);
         Ok(self.db.fetch_one(&sql, params).await?.get(0)?)
     }
 
@@ -211,14 +214,6 @@ impl Registry {
         let records = fetch_together(&mut session, &fitting, window.now).await?;
         Ok(ListPage { records, next, total: page.total.then_some(total) })
     }
-}
-
-/// The statement that counts the certificates that match.
-pub(super) fn total_query(dialect: Dialect, filter: &Filter, now: OffsetDateTime) -> (String, Params) {
-    let mut query = Query::new(dialect, "-- total\nSELECT count(*) FROM (");
-    filter.ids(&mut query, Window { cursor: None, limit: None, now });
-    query.text(") AS matches");
-    query.into_parts()
 }
 
 /// The statement for a page of records, found by one index.

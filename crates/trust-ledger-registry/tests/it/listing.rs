@@ -51,6 +51,9 @@ async fn pages_are_newest_registered_first_without_gap_or_repetition() {
         let second = Page { limit: 3, after: first.next, ..Page::default() };
         assert_eq!(ids(&registry.list(&Filter::default(), &second).await.unwrap().records), expected[3..6]);
         assert_eq!(Page::default().limit, 100);
+        // No time is so late that it cannot be asked for.
+        let end = time::PrimitiveDateTime::MAX.assume_utc();
+        assert_eq!(listed(&registry, &Filter { registered_until: Some(end), ..Filter::default() }).await.len(), 8);
     }
 }
 

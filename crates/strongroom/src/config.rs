@@ -349,7 +349,8 @@ impl Config {
         self
     }
 
-    /// Decrypted pages that each connection keeps, in KiB, until it was idle for 10 s. Default 16,384 (16 MiB), 64 to 4,194,304 (4 GiB).
+    /// Decrypted pages that each connection keeps, in KiB, until it was idle for 10 s. Default 16,384 (16 MiB), 64 to 4,194,304
+    /// (4 GiB).
     pub fn cache_kib(mut self, kib: u32) -> Self {
         self.settings.cache_kib = clamp("cache_kib", kib, 64, 4 * 1024 * 1024);
         self

@@ -189,9 +189,7 @@ impl Unit {
         match &answer {
             Ok(_) => self.ledger.set(self.number, Fate::Stored),
             Err(Error::CommitUnknown { .. }) => self.ledger.set(self.number, Fate::Unknown(Instant::now())),
-            Err(error) => {
-                self.ledger.refused(self.number, format!("{} at {}", format_args!("{error:?}"), Location::caller()));
-            }
+            Err(error) => self.ledger.refused(self.number, format!("{error:?} at {}", Location::caller())),
         }
         answer
     }

@@ -244,7 +244,7 @@ impl Migrations {
             match self.do_next_step(engine).await {
                 Ok(true) => tries = 0,
                 Ok(false) => return Ok(()),
-                Err(error) if met_another_process(&error) && tries < TRIES => {
+                Err(error) if error.is_retryable() && tries < TRIES => {
                     tries += 1;
                     tokio::time::sleep(PAUSE).await;
                 }
@@ -361,11 +361,11 @@ async fn make_history(engine: &Engine, sql: &'static str) -> Result<()> {
     }
 }
 
-/// Whether somebody else did the same at the same moment: a conflict, or (42P07, and a key of the catalogue) a table that
-/// both were making.
+/// Whether somebody else made the same table at the same moment: a conflict, or what the server finds there already, which
+/// is the table (42P07), its type (42710), or the key of either in the catalogue (23505), depending on how far both were.
 fn met_another_process(error: &Error) -> bool {
     let sqlstate = error.code().and_then(|code| code.sqlstate().map(str::to_owned));
-    error.is_retryable() || matches!(sqlstate.as_deref(), Some("42P07" | "23505"))
+    error.is_retryable() || matches!(sqlstate.as_deref(), Some("42P07" | "42710" | "23505"))
 }
 
 /// What the role may do, on a server.

@@ -309,6 +309,24 @@ async fn migrations_of_three_processes_that_start_at_once_are_done_once() {
     assert!(refused.to_string().contains("another program's"), "{refused}");
 }
 
+/// Whoever makes a table at the same moment finds it, its type, or its key in the catalogue, a moment earlier or later: each
+/// time there is another database, and there are many who try.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn migrations_of_many_that_start_at_once_fail_for_none() {
+    for _ in 0..12 {
+        let Some(server) = Server::if_there() else { return };
+        let mut starting = tokio::task::JoinSet::new();
+        for _ in 0..8 {
+            let config = server.config().migrations(&SCHEMA);
+            starting.spawn(async move { config.connect().await.map(drop) });
+        }
+        for started in starting.join_all().await {
+            started.unwrap();
+        }
+        assert_eq!(server.query("select count(*) from t"), [["100"]]);
+    }
+}
+
 #[tokio::test]
 async fn the_check_tells_server_encryption_rights_and_clock() {
     let Some(server) = Server::if_there() else { return };

@@ -609,6 +609,9 @@ async fn nothing_is_left(db: &Database, unit: i64, pieces: Pieces, what: &str) {
     assert!(may_be, "{what}: {found} rows where {pieces:?} are expected");
     let noted = view.fetch_value("SELECT count(*) FROM piece WHERE unit = 0 AND part = $1", params![unit]).await;
     assert_eq!(noted.expect(what), Some(1_i64), "{what}: a later session was not stored");
+    // What this had is back too before the next run counts.
+    drop(view);
+    assert!(becomes_true(is_home).await, "{what}: {:?}", db.stats());
 }
 
 /// A transaction that panics, at each place where it can.

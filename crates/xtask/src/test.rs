@@ -13,9 +13,11 @@
 //! with `TRUST_LEDGER_REQUIRE_JUDGES=1` or `CI=true` it panics instead, so that nothing is skipped unnoticed.
 
 mod debian;
+mod failures;
 mod judges;
 
-use std::process::Command;
+use std::io::{self, IsTerminal};
+use std::process::{Command, Stdio};
 
 use crate::soak::{Engine, Soak};
 use crate::steps;
@@ -68,11 +70,11 @@ pub(crate) fn run(arguments: &[String]) -> Result<(), String> {
     // Cargo's own output is the account of what fails, so it goes straight to the terminal.
     steps::announce("tests", &steps::shown(&cargo).replacen(&*cargo.get_program().to_string_lossy(), "cargo", 1));
     steps::step("tests", || {
-        let status = cargo.status().map_err(|error| format!("cargo could not be started: {error}"))?;
+        let status = run_tests(&mut cargo).map_err(|error| format!("cargo could not be started: {error}"))?;
         if status.success() {
             Ok(((), "all passed".to_owned()))
         } else {
-            Err(format!("the tests failed ({status}): cargo's last lines above name them"))
+            Err(format!("the tests failed ({status}): the last lines above name them"))
         }
     })?;
     // Whoever asks for one crate or one test wants to wait for that only.
@@ -87,6 +89,22 @@ pub(crate) fn run(arguments: &[String]) -> Result<(), String> {
         Err(error) => Err(format!("cargo could not be started: {error}")),
     })?;
     SOAKS.iter().try_for_each(Soak::run)
+}
+
+/// Runs the tests. On a terminal their output is the tests' own, with its colours, and can be scrolled; elsewhere, what
+/// failed stands at its end once more.
+fn run_tests(cargo: &mut Command) -> io::Result<std::process::ExitStatus> {
+    if io::stdout().is_terminal() {
+        return cargo.status();
+    }
+    let mut running = cargo.stdout(Stdio::piped()).spawn()?;
+    let output = running.stdout.take().expect("it is piped");
+    let failed = failures::pass_on(output, &mut io::stdout().lock())?;
+    let status = running.wait()?;
+    for account in failed {
+        println!("\nfailed:\n{account}");
+    }
+    Ok(status)
 }
 
 /// `cargo test` for all crates, or for those that `arguments` choose.

@@ -105,7 +105,8 @@ impl Migration {
         Migration { version, name, sql, postgres: None }
     }
 
-    /// The text for PostgreSQL, where that differs: [`new`](Self::new)'s is SQLite's then. Version and name are the same.
+    /// The text for PostgreSQL, where that differs: [`new`](Self::new)'s is SQLite's then. Version and name are the same. Where
+    /// one of the two needs no change, its text is empty.
     ///
     /// ```
     /// # use strongroom::Migration;
@@ -122,6 +123,11 @@ impl Migration {
             (Dialect::Postgres, Some(sql)) => sql,
             _ => self.sql,
         }
+    }
+
+    /// Whether it has a text for this dialect.
+    fn concerns(&self, dialect: Dialect) -> bool {
+        !self.sql(dialect).trim().is_empty()
     }
 
     /// Name and statement of each step.
@@ -183,9 +189,11 @@ impl Migrations {
             if migration.version != expected {
                 return refused(format!("{} stands where version {expected} is expected", migration.describe()));
             }
-            for dialect in [Dialect::Sqlite, Dialect::Postgres] {
+            let dialects = [Dialect::Sqlite, Dialect::Postgres];
+            let concerns_one = dialects.iter().any(|dialect| migration.concerns(*dialect));
+            for dialect in dialects {
                 let steps = migration.steps(dialect);
-                if steps.is_empty() {
+                if steps.is_empty() && (migration.concerns(dialect) || !concerns_one) {
                     return refused(format!("{} has no line `{STEP_MARK} …`", migration.describe()));
                 }
                 if let Some((name, _)) = steps.iter().find(|(_, sql)| sql.is_empty()) {
@@ -214,7 +222,7 @@ impl Migrations {
             return Err(Error::migration(format!(
                 "the database lacks {missing} of the {} migrations that this program needs, and migrating is switched off; \
                  migrate it with the program that manages it",
-                self.list.len()
+                self.needed(engine.dialect())
             )));
         }
         if recorded.is_empty() && !create && engine.dialect() == Dialect::Postgres {
@@ -253,6 +261,11 @@ impl Migrations {
         }
     }
 
+    /// How many there are for this engine.
+    fn needed(&self, dialect: Dialect) -> usize {
+        self.list.iter().filter(|migration| migration.concerns(dialect)).count()
+    }
+
     /// How many migrations are missing or unfinished.
     ///
     /// # Errors
@@ -278,7 +291,7 @@ impl Migrations {
             }
         }
         let finished = recorded.iter().filter(|record| record.steps_done == record.steps).count();
-        Ok(self.list.len() - finished)
+        Ok(self.needed(dialect) - finished)
     }
 
     /// Does the first step that is not done; `false` when there is none left.

@@ -2,7 +2,7 @@
 
 use strongroom::{Config, Error, Migration, Migrations, params};
 
-use crate::Place;
+use crate::{Place, Server};
 
 static ONE: Migrations = Migrations::new(&[Migration::new(1, "initial", STEPS)]);
 static TWO: Migrations = Migrations::new(&[
@@ -115,6 +115,31 @@ async fn a_list_out_of_order_and_a_migration_without_steps_are_refused_before_an
         assert!(error.to_string().contains(expected), "{error}");
         assert!(!place.path().exists());
     }
+}
+
+#[tokio::test]
+async fn a_migration_may_concern_one_engine_only() {
+    static ELSEWHERE: Migrations = Migrations::new(&[
+        Migration::new(1, "first", "-- step: t\nCREATE TABLE t (id INTEGER)"),
+        Migration::new(2, "server's", "").on_postgres("-- step: u\nCREATE TABLE u (id INTEGER)"),
+        Migration::new(3, "file's", "-- step: v\nCREATE TABLE v (id INTEGER)").on_postgres(""),
+    ]);
+    let (place, server) = (Place::new(), Server::if_there());
+    for config in [Some(place.config()), server.as_ref().map(Server::config)].into_iter().flatten() {
+        let db = config.clone().migrations(&ELSEWHERE).connect().await.unwrap();
+        let on_server = config.dialect() == strongroom::Dialect::Postgres;
+        for table in ["t", "u", "v"] {
+            let exists = db.table_exists(table).await.unwrap();
+            assert_eq!(exists, table == "t" || (table == "u") == on_server, "{table}");
+        }
+        db.close().await.unwrap();
+        // Nothing is missing, so nothing is to be done.
+        let again = config.migrations(&ELSEWHERE).migrate(false).connect().await.unwrap();
+        assert!(again.check().await.is_ok());
+    }
+    static NEITHER: Migrations = Migrations::new(&[Migration::new(1, "nobody's", "").on_postgres(" ")]);
+    let error = Config::memory().migrations(&NEITHER).connect().await.unwrap_err();
+    assert!(error.to_string().contains("has no line"), "{error}");
 }
 
 #[tokio::test]

@@ -16,7 +16,7 @@ use crate::intake::{IndexEntry, Position};
 use crate::record::{Annotations, Registration};
 use crate::registry::{CheckedLists, Registry};
 
-/// Chunks that are taken apart, checked and committed at once: one at the writer while others are checked.
+/// Chunks that are checked and committed at once: one at the writer while others are checked.
 const UNDER_WAY: usize = 3;
 
 /// Bytes of CRLs that wait for the certificates of later files.
@@ -39,13 +39,20 @@ pub(super) struct Pipeline<'a> {
     pub(super) issuers_in: HashMap<PathBuf, Vec<(PathBuf, Uuid)>>,
 }
 
-/// What became of a chunk's certificates.
-struct Registered {
-    new: u64,
-    known: u64,
+/// A chunk's certificates, taken apart.
+#[derive(Default)]
+struct Parsed {
+    authorities: Vec<Certificate>,
+    others: Vec<Certificate>,
     refused: Vec<(Position, String)>,
     /// CA certificates: the file, and the issuer that it makes known.
     issuers: Vec<(PathBuf, Uuid)>,
+}
+
+/// What became of certificates.
+struct Registered {
+    new: u64,
+    known: u64,
     lists: CheckedLists,
 }
 
@@ -119,17 +126,39 @@ impl<'a> Pipeline<'a> {
         self.list_bytes += chunk.lists.iter().map(|(_, der)| der.len()).sum::<usize>();
         self.lists.extend(chunk.lists);
         if !chunk.certificates.is_empty() {
-            while self.under_way.len() >= UNDER_WAY {
-                self.finish_one().await?;
-            }
-            let (registry, annotations) = (self.registry.clone(), self.options.annotations.clone());
-            self.under_way.spawn(register(registry, annotations, chunk.certificates));
+            self.register(chunk.certificates).await?;
         }
         if self.list_bytes >= WAITING_BYTES {
             self.finish_certificates().await?;
             self.record_lists().await?;
         }
         self.report();
+        Ok(())
+    }
+
+    /// Begins to register a chunk's certificates. Its CAs are there before the others are checked, and those of later chunks:
+    /// registered under their issuer's name alone, each would have to be checked and written a second time.
+    async fn register(&mut self, found: Vec<(Position, Vec<u8>)>) -> Result<()> {
+        while self.under_way.len() >= UNDER_WAY {
+            self.finish_one().await?;
+        }
+        let parsed = tokio::task::spawn_blocking(move || parse(found)).await;
+        let parsed = parsed.map_err(|_| Error::Worker { doing: "reading certificates" })?;
+        for (position, reason) in parsed.refused {
+            self.summary.refuse(position, reason);
+        }
+        let (registry, annotations) = (self.registry.clone(), self.options.annotations.clone());
+        if !parsed.authorities.is_empty() {
+            let registered = register(registry.clone(), annotations.clone(), parsed.authorities).await?;
+            self.count_certificates(registered);
+        }
+        for (file, issuer) in parsed.issuers {
+            let folder = file.parent().unwrap_or(Path::new("")).to_owned();
+            self.issuers_in.entry(folder).or_default().push((file, issuer));
+        }
+        if !parsed.others.is_empty() {
+            self.under_way.spawn(register(registry, annotations, parsed.others));
+        }
         Ok(())
     }
 
@@ -143,19 +172,16 @@ impl<'a> Pipeline<'a> {
     async fn finish_one(&mut self) -> Result<()> {
         let Some(finished) = self.under_way.join_next().await else { return Ok(()) };
         let registered = finished.map_err(|_| Error::Worker { doing: "registering certificates" })??;
+        self.count_certificates(registered);
+        self.report();
+        Ok(())
+    }
+
+    fn count_certificates(&mut self, registered: Registered) {
         self.summary.new += registered.new;
         self.summary.known += registered.known;
         self.summary.lists_checked += registered.lists.good;
         self.summary.lists_dropped.extend(registered.lists.dropped);
-        for (position, reason) in registered.refused {
-            self.summary.refuse(position, reason);
-        }
-        for (file, issuer) in registered.issuers {
-            let folder = file.parent().unwrap_or(Path::new("")).to_owned();
-            self.issuers_in.entry(folder).or_default().push((file, issuer));
-        }
-        self.report();
-        Ok(())
     }
 
     async fn record_lists(&mut self) -> Result<()> {
@@ -184,35 +210,25 @@ impl<'a> Pipeline<'a> {
     }
 }
 
-/// Takes certificates apart and registers those that are some.
-async fn register(registry: Registry, annotations: Annotations, found: Vec<(Position, Vec<u8>)>) -> Result<Registered> {
-    let parse = move || {
-        let mut registered =
-            Registered { new: 0, known: 0, refused: Vec::new(), issuers: Vec::new(), lists: CheckedLists::default() };
-        let mut certificates = Vec::with_capacity(found.len());
-        for (position, der) in found {
-            match Certificate::from_der(&der) {
-                Ok(certificate) => {
-                    if certificate.is_ca() {
-                        let issuer = crate::registry::issuer_made_known(&certificate);
-                        registered.issuers.push((PathBuf::from(&*position.file), issuer));
-                    }
-                    certificates.push(certificate);
-                }
-                Err(error) => registered.refused.push((position, error.to_string())),
+fn parse(found: Vec<(Position, Vec<u8>)>) -> Parsed {
+    let mut parsed = Parsed::default();
+    for (position, der) in found {
+        match Certificate::from_der(&der) {
+            Ok(certificate) if certificate.is_ca() => {
+                let issuer = crate::registry::issuer_made_known(&certificate);
+                parsed.issuers.push((PathBuf::from(&*position.file), issuer));
+                parsed.authorities.push(certificate);
             }
-        }
-        (registered, certificates)
-    };
-    let parsed = tokio::task::spawn_blocking(parse).await;
-    let (mut registered, certificates) = parsed.map_err(|_| Error::Worker { doing: "reading certificates" })?;
-    let (registrations, lists) = registry.register_and_check(certificates, &annotations).await?;
-    registered.lists = lists;
-    for registration in registrations {
-        match registration {
-            Registration::Registered(_) => registered.new += 1,
-            Registration::AlreadyKnown(_) => registered.known += 1,
+            Ok(certificate) => parsed.others.push(certificate),
+            Err(error) => parsed.refused.push((position, error.to_string())),
         }
     }
-    Ok(registered)
+    parsed
+}
+
+async fn register(registry: Registry, annotations: Annotations, certificates: Vec<Certificate>) -> Result<Registered> {
+    let (registrations, lists) = registry.register_and_check(certificates, &annotations).await?;
+    let is_new = |registration: &&Registration| matches!(registration, Registration::Registered(_));
+    let new = registrations.iter().filter(is_new).count() as u64;
+    Ok(Registered { new, known: registrations.len() as u64 - new, lists })
 }

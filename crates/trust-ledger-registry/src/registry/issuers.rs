@@ -105,7 +105,8 @@ pub(super) struct Identity {
     pub(super) self_signed: bool,
 }
 
-/// Finds the issuer among the candidates, or the certificate itself. Checks signatures: some 50 µs each.
+/// Finds the issuer among the candidates, or the certificate itself. Checks signatures, some 50 µs each; first by the key that
+/// the certificate names, since a CA that changes its key keeps its name.
 pub(super) fn identify(certificate: &Certificate, candidates: &[Candidate]) -> Identity {
     let name = certificate.issuer().comparison_key();
     if certificate.subject().comparison_key() == name {
@@ -116,7 +117,11 @@ pub(super) fn identify(certificate: &Certificate, candidates: &[Candidate]) -> I
             return Identity { id, tried: None, self_signed: true };
         }
     }
-    for candidate in candidates {
+    let is_named = |candidate: &&Candidate| {
+        candidate.key_id.is_some() && candidate.key_id.as_deref() == certificate.authority_key_id()
+    };
+    let (named, others): (Vec<_>, Vec<_>) = candidates.iter().partition(is_named);
+    for candidate in named.into_iter().chain(others) {
         if candidate.key.as_ref().is_some_and(|key| certificate.is_signed_by(key)) {
             return Identity { id: candidate.id, tried: None, self_signed: false };
         }

@@ -11,6 +11,7 @@ use crate::schema::MIGRATIONS;
 
 mod annotate;
 mod author;
+mod by_keys;
 mod copy;
 mod counts;
 mod crl;

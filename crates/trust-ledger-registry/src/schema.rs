@@ -16,6 +16,7 @@ pub static MIGRATIONS: Migrations = Migrations::new(&[
         .on_postgres(include_str!("postgres/0001_initial.sql")),
     Migration::new(2, "tokens and origins", include_str!("sqlite/0002_tokens_and_origins.sql"))
         .on_postgres(include_str!("postgres/0002_tokens_and_origins.sql")),
+    Migration::new(3, "plans of a load", "").on_postgres(include_str!("postgres/0003_plans_of_a_load.sql")),
 ]);
 
 /// The page cache that a ledger wants for each connection, in KiB (64 MiB), for [`strongroom::Config::cache_kib`]. With

@@ -15,11 +15,12 @@ use uuid::Uuid;
 
 use super::filter::{Filter, Window};
 use super::register::{INSERT_CERTIFICATE, INSERT_IF_TRIED, REGISTER};
-use super::{Registry, expiring, list, lookup, token};
+use super::{Registry, RevocationEntry, expiring, list, lookup, token};
 use crate::MIGRATIONS;
 use crate::certificate::Category;
 use crate::name::NamePattern;
 use crate::record::Status;
+use crate::revocation_reason::RevocationReason;
 use crate::serial::Serial;
 
 macro_rules! golden {
@@ -73,6 +74,51 @@ async fn hot_statements_keep_their_plans_on_postgres() {
         let _ = writeln!(told);
     }
     compare(golden!("plans_postgres.txt"), &told);
+}
+
+/// What a connection has planned for an empty ledger it uses while that grows large: what is looked up must then be found
+/// without reading through what is there.
+#[tokio::test]
+async fn a_load_into_an_empty_ledger_reads_only_what_it_looks_up_on_postgres() {
+    if !test_servers::needs::postgres() {
+        return;
+    }
+    let database = test_servers::Postgres::shared().create_database();
+    let config = Config::from_url(&database.url()).unwrap().migrations(&MIGRATIONS).migrate(true).pool_max_size(1);
+    config.clone().connect().await.unwrap().close().await.unwrap();
+    // As after an hour without use.
+    database.query("VACUUM ANALYZE");
+    let rows_read = || {
+        let of_tables =
+            "SELECT sum(seq_tup_read) FROM pg_stat_user_tables WHERE relname IN ('certificate', 'revocation')";
+        let of_indexes =
+            "SELECT sum(idx_tup_read) FROM pg_stat_user_indexes WHERE relname IN ('certificate', 'revocation')";
+        let sums = [of_tables, of_indexes].map(|sql| database.query(sql)[0][0].parse::<u64>().unwrap());
+        sums.iter().sum::<u64>()
+    };
+    let before = rows_read();
+    let registry = Registry::open(config.connect().await.unwrap());
+    let name = crate::distinguished_name::DistinguishedName::from_der(&[0x30, 0]).unwrap();
+    let issuer = registry.record_issuer(&name, None).await.unwrap();
+    let revoked: Vec<RevocationEntry> = (1..=5_000_u32)
+        .map(|number| RevocationEntry {
+            serial: Serial::from_content(&[&[1], &number.to_be_bytes()[..]].concat()).unwrap(),
+            revoked_at: datetime!(2026-11-21 12:00 UTC),
+            reason: Some(RevocationReason::Superseded),
+            invalidity_date: None,
+            not_after: None,
+        })
+        .collect();
+    registry.record_revocations(issuer, &revoked, None).await.unwrap();
+    for _ in 0..20 {
+        let fingerprints = Value::Array((0..100_u8).map(|number| Value::from(&[number; 32])).collect());
+        registry.db.fetch_all("SELECT id FROM known_certificates($1)", params![fingerprints]).await.unwrap();
+    }
+    // What a session has read is told when it ends.
+    registry.db.close().await.unwrap();
+    let read = rows_read() - before;
+    assert!(read < 4 * 5_000, "{read} rows were read to record 5,000 revocations");
+    assert_eq!(database.query("SELECT count(*) FROM revocation"), [["5000"]]);
 }
 
 /// One of the issuers in [`SEED`].

@@ -1,14 +1,13 @@
 //! Recording many revocations, as CRLs and CA databases bring them.
 
 use std::collections::{HashMap, HashSet};
-use std::fmt::Write as _;
-use std::sync::LazyLock;
 
 use strongroom::{Batch, Params, Session, Value, params};
 use time::OffsetDateTime;
 use uuid::Uuid;
 
 use super::Registry;
+use super::by_keys::ByKeys;
 use super::event::{EventRow, action};
 use super::issuers::{Candidate, IssuerRow};
 use super::revoke::{Current, next_state};
@@ -22,8 +21,16 @@ use crate::serial::Serial;
 /// Revocations that are recorded in one transaction at most: each is up to three rows.
 const TOGETHER: usize = 1_000;
 
-/// Serials looked up by one statement; its text has as many placeholders and the issuer's.
-const LOOKUP: usize = 100;
+const REVOCATIONS: ByKeys = ByKeys {
+    sqlite: "-- revocations of serials\n\
+        SELECT serial, reason, revoked_at, checked FROM revocation WHERE issuer = $1 AND serial",
+    postgres: "-- revocations of serials\nSELECT serial, reason, revoked_at, checked FROM revocations_of_serials($1, $2)",
+};
+
+const CERTIFICATES: ByKeys = ByKeys {
+    sqlite: "-- certificates of serials\nSELECT serial, id FROM certificate WHERE issuer = $1 AND serial",
+    postgres: "-- certificates of serials\nSELECT serial, id FROM certificates_of_serials($1, $2)",
+};
 
 /// A revocation to be recorded.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -128,11 +135,10 @@ impl Registry {
 
     /// Which of the serials are those of an issuer's certificates.
     pub(crate) async fn serials_with_certificate(&self, issuer: Uuid, serials: &[&Serial]) -> Result<HashSet<Vec<u8>>> {
-        static SQL: LazyLock<String> =
-            LazyLock::new(|| with_serials("-- serials with certificate\nSELECT serial FROM certificate"));
         let mut known = HashSet::new();
-        for some in serials.chunks(LOOKUP) {
-            for row in self.db.fetch_all(&SQL, serial_params(issuer, some.iter().copied())).await? {
+        let serials = serials.iter().map(|serial| Value::from(serial.as_bytes()));
+        for (sql, params) in CERTIFICATES.statements(self.db.dialect(), Some(issuer.into()), serials) {
+            for row in self.db.fetch_all(&sql, params).await? {
                 known.insert(row.get(0)?);
             }
         }
@@ -174,7 +180,12 @@ impl Registry {
             WHERE issuer = $1 AND serial = $2";
         const DELETE: &str = "-- lift recorded hold\nDELETE FROM revocation WHERE issuer = $1 AND serial = $2";
         let mut recorded = RecordedRevocations::default();
-        let mut known = current_of(&mut session, issuer, entries).await?;
+        let of_serials = |lookup: &ByKeys, serials: &mut dyn Iterator<Item = &Serial>| {
+            let serials = serials.map(|serial| Value::from(serial.as_bytes()));
+            lookup.statements(self.db.dialect(), Some(issuer.into()), serials)
+        };
+        let lookup = of_serials(&REVOCATIONS, &mut entries.iter().map(|entry| &entry.serial));
+        let mut known = current_of(&mut session, lookup).await?;
         let mut changes = Vec::new();
         for entry in entries {
             if said.stale && matches!(entry.reason, None | Some(RevocationReason::CertificateHold)) {
@@ -203,7 +214,8 @@ impl Registry {
             };
             changes.push(Change { entry, current, next });
         }
-        let certificates = certificates_of(&mut session, issuer, &changes).await?;
+        let lookup = of_serials(&CERTIFICATES, &mut changes.iter().map(|change| &change.entry.serial));
+        let certificates = certificates_of(&mut session, lookup).await?;
         let now = self.now();
         let mut batch = Batch::new();
         for Change { entry, current, next } in &changes {
@@ -271,14 +283,10 @@ impl Registry {
 type BySerial<T> = HashMap<Vec<u8>, T>;
 
 /// The revocations that an issuer's serials have.
-async fn current_of(session: &mut Session, issuer: Uuid, entries: &[RevocationEntry]) -> Result<BySerial<Current>> {
-    static SQL: LazyLock<String> = LazyLock::new(|| {
-        with_serials("-- revocations of serials\nSELECT serial, reason, revoked_at, checked FROM revocation")
-    });
+async fn current_of(session: &mut Session, lookup: Vec<(String, Params)>) -> Result<BySerial<Current>> {
     let mut known = HashMap::new();
-    for some in entries.chunks(LOOKUP) {
-        let serials = some.iter().map(|entry| &entry.serial);
-        for row in session.fetch_all(&SQL, serial_params(issuer, serials)).await? {
+    for (sql, params) in lookup {
+        for row in session.fetch_all(&sql, params).await? {
             known.insert(
                 row.get(0)?,
                 Current { reason: reason_of(row.get(1)?)?, revoked_at: row.get(2)?, checked: row.get(3)? },
@@ -289,34 +297,13 @@ async fn current_of(session: &mut Session, issuer: Uuid, entries: &[RevocationEn
 }
 
 /// The certificates that an issuer's serials have; of several, the one registered last.
-async fn certificates_of(session: &mut Session, issuer: Uuid, changes: &[Change<'_>]) -> Result<BySerial<Uuid>> {
-    static SQL: LazyLock<String> =
-        LazyLock::new(|| with_serials("-- certificates of serials\nSELECT serial, id FROM certificate"));
+async fn certificates_of(session: &mut Session, lookup: Vec<(String, Params)>) -> Result<BySerial<Uuid>> {
     let mut known: BySerial<Uuid> = HashMap::new();
-    for some in changes.chunks(LOOKUP) {
-        let serials = some.iter().map(|change| &change.entry.serial);
-        for row in session.fetch_all(&SQL, serial_params(issuer, serials)).await? {
+    for (sql, params) in lookup {
+        for row in session.fetch_all(&sql, params).await? {
             let (serial, id): (Vec<u8>, Uuid) = (row.get(0)?, row.get(1)?);
             known.entry(serial).and_modify(|last| *last = id.max(*last)).or_insert(id);
         }
     }
     Ok(known)
-}
-
-fn with_serials(select: &str) -> String {
-    let mut sql = format!("{select} WHERE issuer = $1 AND serial IN ($2");
-    for number in 3..=LOOKUP + 1 {
-        // Writing to a String cannot fail.
-        let _ = write!(sql, ", ${number}");
-    }
-    sql + ")"
-}
-
-fn serial_params<'s>(issuer: Uuid, serials: impl Iterator<Item = &'s Serial>) -> Params {
-    let mut values: Vec<Value> = vec![issuer.into()];
-    values.extend(serials.map(|serial| Value::from(serial.as_bytes())));
-    // Filled up with one that is asked for anyway.
-    let filling = values.get(1).cloned().unwrap_or(Value::Null);
-    values.resize(LOOKUP + 1, filling);
-    Params::from(values)
 }

@@ -2,13 +2,13 @@
 
 use std::collections::HashMap;
 use std::collections::hash_map::Entry as Slot;
-use std::fmt::Write as _;
-use std::sync::{Arc, LazyLock};
+use std::sync::Arc;
 
-use strongroom::{Params, Value};
+use strongroom::Value;
 use uuid::Uuid;
 
 use super::super::Registry;
+use super::super::by_keys::ByKeys;
 use super::super::issuers::{Candidate, DnKey, Identity, IssuerRow, identify};
 use super::super::revocation_lists::CheckedLists;
 use super::{ATTEMPTS, Entry};
@@ -20,8 +20,10 @@ use crate::record::{Annotations, Registration};
 /// Certificates that are registered in one transaction at most.
 const MAX_TOGETHER: usize = 3_000;
 
-/// Fingerprints looked up by one statement; its text has as many placeholders.
-const LOOKUP: usize = 100;
+const KNOWN: ByKeys = ByKeys {
+    sqlite: "-- known certificates\nSELECT fingerprint, id FROM certificate WHERE fingerprint",
+    postgres: "-- known certificates\nSELECT fingerprint, id FROM known_certificates($1)",
+};
 
 type Fingerprint = [u8; 32];
 
@@ -179,23 +181,13 @@ impl Registry {
 
     /// The ids of those fingerprints that are known.
     async fn ids_of(&self, fingerprints: Vec<Fingerprint>) -> Result<HashMap<Fingerprint, Uuid>> {
-        static SQL: LazyLock<String> = LazyLock::new(|| {
-            let mut sql = "-- ids_of\nSELECT fingerprint, id FROM certificate WHERE fingerprint IN ($1".to_owned();
-            for number in 2..=LOOKUP {
-                // Writing to a String cannot fail.
-                let _ = write!(sql, ", ${number}");
-            }
-            sql + ")"
-        });
         let mut ids = HashMap::new();
         if fingerprints.is_empty() {
             return Ok(ids);
         }
         let mut session = self.db.read_session().await?;
-        for some in fingerprints.chunks(LOOKUP) {
-            let filling = std::iter::repeat_n(&some[0], LOOKUP - some.len());
-            let values: Vec<Value> = some.iter().chain(filling).map(Value::from).collect();
-            for row in session.fetch_all(&SQL, Params::from(values)).await? {
+        for (sql, params) in KNOWN.statements(self.db.dialect(), None, fingerprints.iter().map(Value::from)) {
+            for row in session.fetch_all(&sql, params).await? {
                 ids.insert(row.get(0)?, row.get(1)?);
             }
         }

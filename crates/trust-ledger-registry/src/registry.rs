@@ -74,6 +74,7 @@ pub struct Registry {
     db: Database,
     issuers: Arc<issuers::Issuers>,
     sweep: Arc<register::Sweep>,
+    gathering: Arc<register::Gathering>,
     author: Arc<Author>,
     clock: Clock,
 }
@@ -91,6 +92,7 @@ impl Registry {
             db,
             issuers: Arc::default(),
             sweep: Arc::default(),
+            gathering: Arc::default(),
             author: Arc::new(Author::named("ledger")),
             clock: Arc::new(OffsetDateTime::now_utc),
         }

@@ -105,6 +105,14 @@ pub(super) struct Identity {
     pub(super) self_signed: bool,
 }
 
+impl Identity {
+    /// The issuer's name that the certificate is registered under, while none of so many resolved issuers of it fitted.
+    pub(super) fn tried_under(&self, certificate: &Certificate) -> Option<(DnKey, i64)> {
+        let tried = self.tried.and_then(|tried| i64::try_from(tried).ok())?;
+        Some((*certificate.issuer().comparison_key(), tried))
+    }
+}
+
 /// Finds the issuer among the candidates, or the certificate itself. Checks signatures, some 50 µs each; first by the key that
 /// the certificate names, since a CA that changes its key keeps its name.
 pub(super) fn identify(certificate: &Certificate, candidates: &[Candidate]) -> Identity {

@@ -88,15 +88,7 @@ async fn a_load_into_an_empty_ledger_reads_only_what_it_looks_up_on_postgres() {
     config.clone().connect().await.unwrap().close().await.unwrap();
     // As after an hour without use.
     database.query("VACUUM ANALYZE");
-    let rows_read = || {
-        let of_tables =
-            "SELECT sum(seq_tup_read) FROM pg_stat_user_tables WHERE relname IN ('certificate', 'revocation')";
-        let of_indexes =
-            "SELECT sum(idx_tup_read) FROM pg_stat_user_indexes WHERE relname IN ('certificate', 'revocation')";
-        let sums = [of_tables, of_indexes].map(|sql| database.query(sql)[0][0].parse::<u64>().unwrap());
-        sums.iter().sum::<u64>()
-    };
-    let before = rows_read();
+    let before = rows_read(&database);
     let registry = Registry::open(config.connect().await.unwrap());
     let name = crate::distinguished_name::DistinguishedName::from_der(&[0x30, 0]).unwrap();
     let issuer = registry.record_issuer(&name, None).await.unwrap();
@@ -116,9 +108,46 @@ async fn a_load_into_an_empty_ledger_reads_only_what_it_looks_up_on_postgres() {
     }
     // What a session has read is told when it ends.
     registry.db.close().await.unwrap();
-    let read = rows_read() - before;
+    let read = rows_read(&database) - before;
     assert!(read < 4 * 5_000, "{read} rows were read to record 5,000 revocations");
     assert_eq!(database.query("SELECT count(*) FROM revocation"), [["5000"]]);
+}
+
+/// Likewise for what is removed behind registrations: some at a time, and no faster than they come.
+#[tokio::test]
+async fn tidying_up_after_many_registrations_reads_each_row_a_few_times_on_postgres() {
+    if !test_servers::needs::postgres() {
+        return;
+    }
+    let database = test_servers::Postgres::shared().create_database();
+    let config = Config::from_url(&database.url()).unwrap().migrations(&MIGRATIONS).migrate(true).pool_max_size(1);
+    let registry = Registry::open(config.connect().await.unwrap());
+    database.query("VACUUM ANALYZE");
+    for _ in 0..6 {
+        registry.sum_up_counts().await.unwrap();
+    }
+    let before = rows_read(&database);
+    database.query(
+        "INSERT INTO claim SELECT sha256(i::text::bytea), now() - INTERVAL '1 hour' FROM generate_series(1, 20000) AS i;
+         INSERT INTO certificate_count SELECT gen_random_uuid(), md5((i % 20)::text)::uuid, 1, 0, i % 400, 1
+         FROM generate_series(1, 20000) AS i",
+    );
+    registry.sum_up_counts().await.unwrap();
+    registry.db.close().await.unwrap();
+    let read = rows_read(&database) - before;
+    assert!(read < 20 * 40_000, "{read} rows were read to remove 40,000");
+    let left = "SELECT (SELECT count(*) FROM claim), count(*), sum(n) FROM certificate_count";
+    assert_eq!(database.query(left), [["0", "400", "20000"]]);
+}
+
+/// The rows that statements have read so far, as far as their sessions have ended.
+fn rows_read(database: &test_servers::TestDatabase<'_>) -> u64 {
+    let tables = "relname IN ('certificate', 'revocation', 'claim', 'certificate_count')";
+    let sums = database.query(&format!(
+        "SELECT (SELECT sum(seq_tup_read) FROM pg_stat_user_tables WHERE {tables})
+              + (SELECT sum(idx_tup_read) FROM pg_stat_user_indexes WHERE {tables})"
+    ));
+    sums[0][0].parse().unwrap()
 }
 
 /// One of the issuers in [`SEED`].

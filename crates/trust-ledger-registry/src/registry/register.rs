@@ -3,11 +3,9 @@
 use std::collections::HashMap;
 
 use strongroom::{Dialect, params};
-use time::OffsetDateTime;
 use uuid::Uuid;
 
 use super::Registry;
-use super::event::{EventRow, action};
 use super::issuers::{DnKey, Identity, IssuerRow, identify};
 use super::revocation_lists::CheckedLists;
 use crate::certificate::Certificate;
@@ -15,6 +13,7 @@ use crate::error::{Error, Result};
 use crate::record::{Annotations, Registration};
 
 mod entry;
+mod gathering;
 mod many;
 mod postgres;
 mod sqlite;
@@ -22,6 +21,7 @@ mod sweep;
 
 use entry::Entry;
 pub(super) use entry::{SearchNames, ca_key_holder, public_key_hash};
+pub(super) use gathering::Gathering;
 pub(super) use sweep::Sweep;
 
 #[cfg(test)]
@@ -70,18 +70,12 @@ impl Registry {
         for _ in 0..ATTEMPTS {
             let candidates = self.issuers.candidates(&self.db, certificate.issuer().comparison_key()).await?;
             let identity = identify(certificate, &candidates);
-            let now = self.now();
-            let entry = Entry::new(certificate, annotations, &identity, now);
-            let issuers: Vec<IssuerRow> = self.issuers_to_record(certificate, &identity).collect();
-            let inserted = self.insert(&issuers, std::slice::from_ref(&entry), now).await?;
-            self.issuers.recorded(&issuers);
-            if inserted == 1 {
-                let id = entry.id;
-                self.overtaken(&[entry]).await?;
-                return Ok(Registration::Registered(id));
-            }
-            if let Some(id) = self.id_of(certificate.fingerprint()).await? {
-                return Ok(Registration::AlreadyKnown(id));
+            let registered = match self.db.dialect() {
+                Dialect::Sqlite => self.register_in_file(certificate, annotations, &identity).await?,
+                Dialect::Postgres => self.register_in_company(certificate, annotations, identity).await?,
+            };
+            if let Some(registration) = registered {
+                return Ok(registration);
             }
             // Another issuer of this name became known since the candidates were read.
             self.issuers.forget(certificate.issuer().comparison_key());
@@ -89,12 +83,33 @@ impl Registry {
         Err(Error::Contended { what: "the issuer's name" })
     }
 
+    /// `None` when an issuer of the name became known that was not among the candidates.
+    async fn register_in_file(
+        &self,
+        certificate: &Certificate,
+        annotations: &Annotations,
+        identity: &Identity,
+    ) -> Result<Option<Registration>> {
+        let entry = Entry::new(certificate, annotations, identity, &self.author, self.now());
+        let issuers: Vec<IssuerRow> = self.issuers_to_record(certificate, identity).collect();
+        let inserted = self.insert_in_file(&issuers, std::slice::from_ref(&entry)).await?;
+        self.issuers.recorded(&issuers);
+        if inserted == 1 {
+            return Ok(Some(Registration::Registered(entry.id)));
+        }
+        Ok(self.id_of(certificate.fingerprint()).await?.map(Registration::AlreadyKnown))
+    }
+
     /// Inserts certificates and what belongs to them as one unit, with the issuers that must be there before. How many
     /// were inserted.
-    async fn insert(&self, issuers: &[IssuerRow], entries: &[Entry<'_>], now: OffsetDateTime) -> Result<u64> {
+    async fn insert(&self, issuers: &[IssuerRow], entries: &[Entry<'_>]) -> strongroom::Result<u64> {
         match self.db.dialect() {
-            Dialect::Sqlite => self.insert_in_file(issuers, entries, now).await,
-            Dialect::Postgres => self.insert_on_server(issuers, entries, now).await,
+            Dialect::Sqlite => self.insert_in_file(issuers, entries).await,
+            Dialect::Postgres => {
+                let inserted = self.insert_on_server(issuers, entries).await?;
+                self.tidy(inserted).await;
+                Ok(inserted)
+            }
         }
     }
 
@@ -104,14 +119,13 @@ impl Registry {
     /// A file has one writer, and the insert looks. On a server, neither of two transactions sees the other. So the one that
     /// makes the issuer known looks for certificates after it has committed, and those that registered one look for the
     /// issuer after they have: whoever commits last sees both.
-    async fn overtaken(&self, entries: &[Entry<'_>]) -> Result<()> {
+    async fn overtaken(&self, tried: impl Iterator<Item = (DnKey, i64)>) -> Result<()> {
         const SQL: &str = "-- issuers that overtook\n\
             SELECT id, name, key_id, public_key FROM issuer WHERE dn_key = $1 AND public_key IS NOT NULL";
         if self.db.dialect() == Dialect::Sqlite {
             return Ok(());
         }
-        let tried: HashMap<DnKey, i64> = entries.iter().filter_map(Entry::tried_under).collect();
-        for (dn_key, tried) in tried {
+        for (dn_key, tried) in tried.collect::<HashMap<_, _>>() {
             let rows = self.db.fetch_all(SQL, params![dn_key]).await?;
             if i64::try_from(rows.len()) == Ok(tried) {
                 continue;
@@ -132,16 +146,5 @@ impl Registry {
     async fn id_of(&self, fingerprint: &[u8; 32]) -> Result<Option<Uuid>> {
         const SQL: &str = "-- id_of\nSELECT id FROM certificate WHERE fingerprint = $1";
         Ok(self.db.fetch_value(SQL, params![fingerprint]).await?)
-    }
-
-    fn registered(&self, entry: &Entry<'_>, now: OffsetDateTime) -> EventRow {
-        EventRow {
-            at: now,
-            author: self.author.clone(),
-            action: action::CERTIFICATE_REGISTERED,
-            object: entry.id,
-            before: None,
-            after: Some(entry.to_json()),
-        }
     }
 }

@@ -1,7 +1,7 @@
 //! A certificate on its way into the database: every column, computed once.
 
-use std::sync::LazyLock;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, LazyLock};
 
 use serde_json::json;
 use sha2::{Digest, Sha256};
@@ -9,6 +9,8 @@ use strongroom::Value;
 use time::OffsetDateTime;
 use uuid::{Builder, Uuid};
 
+use super::super::author::Author;
+use super::super::event::{EventRow, action};
 use super::super::issuers::{DnKey, Identity};
 use super::super::row::hex;
 use crate::certificate::{Category, Certificate};
@@ -23,11 +25,14 @@ pub(super) struct Entry<'a> {
     annotations: &'a Annotations,
     category: Category,
     issuer: Uuid,
-    /// How many resolved issuers of the issuer's name there must be for the row to be inserted; None when the issuer's
-    /// signature was verified.
-    tried: Option<i64>,
+    /// The issuer's name, and how many resolved issuers of it there must be for the row to be inserted; None when the
+    /// issuer's signature was verified.
+    pub(super) tried_under: Option<(DnKey, i64)>,
     names: SearchNames,
-    now: OffsetDateTime,
+    /// Who registers it.
+    pub(super) author: &'a Arc<Author>,
+    /// When.
+    pub(super) now: OffsetDateTime,
 }
 
 impl<'a> Entry<'a> {
@@ -35,6 +40,7 @@ impl<'a> Entry<'a> {
         certificate: &'a Certificate,
         annotations: &'a Annotations,
         identity: &Identity,
+        author: &'a Arc<Author>,
         now: OffsetDateTime,
     ) -> Entry<'a> {
         Entry {
@@ -43,11 +49,12 @@ impl<'a> Entry<'a> {
             annotations,
             category: annotations.category.unwrap_or_else(|| certificate.default_category()),
             issuer: identity.id,
-            tried: identity.tried.and_then(|tried| i64::try_from(tried).ok()),
+            tried_under: identity.tried_under(certificate),
             names: SearchNames::of(
                 certificate.common_name(),
                 certificate.names().iter().map(|name| name.value.as_str()),
             ),
+            author,
             now,
         }
     }
@@ -92,11 +99,6 @@ impl<'a> Entry<'a> {
         ]
     }
 
-    /// The issuer's name that the row is registered under, while none of so many resolved issuers of it fitted.
-    pub(super) fn tried_under(&self) -> Option<(DnKey, i64)> {
-        self.tried.map(|tried| (*self.certificate.issuer().comparison_key(), tried))
-    }
-
     /// Its names in the form for search.
     pub(super) fn names(&self) -> &SearchNames {
         &self.names
@@ -105,6 +107,18 @@ impl<'a> Entry<'a> {
     /// Its tags.
     pub(super) fn tags(&self) -> &'a [String] {
         &self.annotations.tags
+    }
+
+    /// The event of its registration.
+    pub(super) fn registered(&self) -> EventRow {
+        EventRow {
+            at: self.now,
+            author: Arc::clone(self.author),
+            action: action::CERTIFICATE_REGISTERED,
+            object: self.id,
+            before: None,
+            after: Some(self.to_json()),
+        }
     }
 
     /// What an event says of the new record: enough to tell later which certificate it was.

@@ -147,13 +147,13 @@ impl Registry {
             for row in self.issuers_to_record(certificate, identity) {
                 issuers.entry(row.id).or_insert(row);
             }
-            entries.push(Entry::new(certificate, annotations, identity, now));
+            entries.push(Entry::new(certificate, annotations, identity, &self.author, now));
         }
         let issuers: Vec<IssuerRow> = issuers.into_values().collect();
         let ids = entries.iter().map(|entry| (*entry.certificate.fingerprint(), entry.id)).collect();
-        let inserted = self.insert(&issuers, &entries, now).await?;
+        let inserted = self.insert(&issuers, &entries).await?;
         self.issuers.recorded(&issuers);
-        self.overtaken(&entries).await?;
+        self.overtaken(entries.iter().filter_map(|entry| entry.tried_under)).await?;
         Ok((ids, usize::try_from(inserted).unwrap_or(usize::MAX)))
     }
 
@@ -180,7 +180,10 @@ impl Registry {
     }
 
     /// The ids of those fingerprints that are known.
-    async fn ids_of(&self, fingerprints: Vec<Fingerprint>) -> Result<HashMap<Fingerprint, Uuid>> {
+    pub(super) async fn ids_of(
+        &self,
+        fingerprints: Vec<Fingerprint>,
+    ) -> strongroom::Result<HashMap<Fingerprint, Uuid>> {
         let mut ids = HashMap::new();
         if fingerprints.is_empty() {
             return Ok(ids);

@@ -4,15 +4,12 @@
 //! looks at, it claims first, see the schema.
 
 use strongroom::{Batch, Params, Value};
-use time::OffsetDateTime;
 use uuid::Uuid;
 
 use super::super::Registry;
-use super::super::author::Author;
 use super::super::event::action;
 use super::super::issuers::IssuerRow;
 use super::Entry;
-use crate::error::Result;
 
 /// Inserts those certificates whose fingerprint is not known. Affects as many rows as it inserts certificates.
 pub(in super::super) const REGISTER: &str = "-- register
@@ -51,8 +48,9 @@ WITH registered AS (
     WHERE t.certificate IN (SELECT r.id FROM registered AS r)
 )
 INSERT INTO event (id, at, actor, action, object, before, after, origin, request)
-SELECT e.id, $38, $39, $40, e.object, NULL, e.after, $41, $42
-FROM unnest($43::uuid[], $1::uuid[], $44::text[]) AS e (id, object, after)
+SELECT e.id, e.at, e.actor, $38, e.object, NULL, e.after, e.origin, e.request
+FROM unnest($39::uuid[], $26::timestamptz[], $40::text[], $1::uuid[], $41::text[], $42::text[], $43::text[])
+    AS e (id, at, actor, object, after, origin, request)
 WHERE e.object IN (SELECT r.id FROM registered AS r)";
 
 impl Registry {
@@ -61,56 +59,56 @@ impl Registry {
         &self,
         issuers: &[IssuerRow],
         entries: &[Entry<'_>],
-        now: OffsetDateTime,
-    ) -> Result<u64> {
+    ) -> strongroom::Result<u64> {
         let mut batch = Batch::new();
         // In one order, so that two never wait for each other.
         let mut issuers: Vec<&IssuerRow> = issuers.iter().collect();
         issuers.sort_by_key(|issuer| issuer.id);
         for issuer in issuers {
-            batch.push(IssuerRow::INSERT, issuer.params(now));
+            batch.push(IssuerRow::INSERT, issuer.params(self.now()));
         }
-        batch.push(REGISTER, self.register_params(entries, now));
-        let inserted = self.db.batch(batch).await?.last().copied().unwrap_or_default();
-        self.tidy(inserted).await;
-        Ok(inserted)
+        batch.push(REGISTER, register_params(entries));
+        Ok(self.db.batch(batch).await?.last().copied().unwrap_or_default())
     }
+}
 
-    fn register_params(&self, entries: &[Entry<'_>], now: OffsetDateTime) -> Params {
-        let mut columns: Vec<Vec<Value>> = (0..Entry::COLUMNS).map(|_| Vec::with_capacity(entries.len())).collect();
-        for entry in entries {
-            for (column, value) in columns.iter_mut().zip(entry.values()) {
-                column.push(value);
-            }
+/// The parameters of [`REGISTER`].
+fn register_params(entries: &[Entry<'_>]) -> Params {
+    let mut columns: Vec<Vec<Value>> = (0..Entry::COLUMNS).map(|_| Vec::with_capacity(entries.len())).collect();
+    for entry in entries {
+        for (column, value) in columns.iter_mut().zip(entry.values()) {
+            column.push(value);
         }
-        let mut values: Vec<Value> = columns.into_iter().map(Value::Array).collect();
-        let (mut names, mut begins, mut named) = (Vec::new(), Vec::new(), Vec::new());
-        let (mut reversed, mut reversed_of) = (Vec::new(), Vec::new());
-        let (mut tags, mut tagged) = (Vec::new(), Vec::new());
-        let mut after = Vec::with_capacity(entries.len());
-        for entry in entries {
-            for name in &entry.names().keys {
-                names.push(name.as_str());
-                begins.push(entry.certificate.not_before());
-                named.push(entry.id);
-            }
-            for name in &entry.names().reversed {
-                reversed.push(name.as_str());
-                reversed_of.push(entry.id);
-            }
-            for tag in entry.tags() {
-                tags.push(tag.as_str());
-                tagged.push(entry.id);
-            }
-            after.push(entry.to_json());
-        }
-        let events: Vec<Uuid> = entries.iter().map(|_| Uuid::now_v7()).collect();
-        values.extend([names.into(), begins.into(), named.into(), reversed.into(), reversed_of.into()]);
-        values.extend([tags.into(), tagged.into()]);
-        let Author { actor, origin, request } = &*self.author;
-        values.extend([now.into(), actor.as_str().into(), action::CERTIFICATE_REGISTERED.into()]);
-        values.extend([origin.as_deref().into(), request.as_deref().into()]);
-        values.extend([events.into(), after.into()]);
-        Params::from(values)
     }
+    let mut values: Vec<Value> = columns.into_iter().map(Value::Array).collect();
+    let (mut names, mut begins, mut named) = (Vec::new(), Vec::new(), Vec::new());
+    let (mut reversed, mut reversed_of) = (Vec::new(), Vec::new());
+    let (mut tags, mut tagged) = (Vec::new(), Vec::new());
+    let mut after = Vec::with_capacity(entries.len());
+    let (mut actors, mut origins, mut requests) = (Vec::new(), Vec::new(), Vec::new());
+    for entry in entries {
+        for name in &entry.names().keys {
+            names.push(name.as_str());
+            begins.push(entry.certificate.not_before());
+            named.push(entry.id);
+        }
+        for name in &entry.names().reversed {
+            reversed.push(name.as_str());
+            reversed_of.push(entry.id);
+        }
+        for tag in entry.tags() {
+            tags.push(tag.as_str());
+            tagged.push(entry.id);
+        }
+        after.push(entry.to_json());
+        actors.push(entry.author.actor.as_str());
+        origins.push(entry.author.origin.as_deref());
+        requests.push(entry.author.request.as_deref());
+    }
+    let events: Vec<Uuid> = entries.iter().map(|_| Uuid::now_v7()).collect();
+    values.extend([names.into(), begins.into(), named.into(), reversed.into(), reversed_of.into()]);
+    values.extend([tags.into(), tagged.into()]);
+    values.extend([action::CERTIFICATE_REGISTERED.into(), events.into()]);
+    values.extend([actors.into(), after.into(), origins.into(), requests.into()]);
+    Params::from(values)
 }

@@ -1,13 +1,11 @@
 //! Registrations on SQLite: a statement for each row, one after the other.
 
 use strongroom::{Batch, Params, params};
-use time::OffsetDateTime;
 
 use super::super::Registry;
 use super::super::event::EventRow;
 use super::super::issuers::IssuerRow;
 use super::Entry;
-use crate::error::Result;
 
 macro_rules! insert_certificate {
     () => {
@@ -65,17 +63,12 @@ impl Registry {
     /// Inserts certificates and what belongs to them as one unit, with the issuers that must be there before.
     ///
     /// One statement after the other, each for all: so each is looked up once, and what lies together is written together.
-    pub(super) async fn insert_in_file(
-        &self,
-        issuers: &[IssuerRow],
-        entries: &[Entry<'_>],
-        now: OffsetDateTime,
-    ) -> Result<u64> {
+    pub(super) async fn insert_in_file(&self, issuers: &[IssuerRow], entries: &[Entry<'_>]) -> strongroom::Result<u64> {
         let mut batch = Batch::new();
-        push_all(&mut batch, IssuerRow::INSERT, issuers.iter().map(|issuer| issuer.params(now)).collect());
+        push_all(&mut batch, IssuerRow::INSERT, issuers.iter().map(|issuer| issuer.params(self.now())).collect());
         let first = batch.len();
         for (sql, is_tried) in [(INSERT, false), (INSERT_IF_TRIED, true)] {
-            let rows = entries.iter().filter(|entry| entry.tried_under().is_some() == is_tried);
+            let rows = entries.iter().filter(|entry| entry.tried_under.is_some() == is_tried);
             push_all(&mut batch, sql, rows.map(params_of).collect());
         }
         let last = batch.len();
@@ -84,7 +77,7 @@ impl Registry {
         let name = |entry: &Entry<'_>, name: &String| params![name, entry.id];
         push_all(&mut batch, INSERT_REVERSED, of_each(entries, |entry| &entry.names().reversed, name));
         push_all(&mut batch, INSERT_TAG, of_each(entries, |entry| entry.tags(), name));
-        let events = entries.iter().map(|entry| self.registered(entry, now).params());
+        let events = entries.iter().map(|entry| entry.registered().params());
         push_all(&mut batch, EventRow::INSERT_FOR_CERTIFICATE, events.collect());
         let swept = self.sweep(&mut batch);
         let affected = self.db.batch(batch).await?;
@@ -113,7 +106,7 @@ fn of_each<'e, 'c>(
 
 fn params_of(entry: &Entry<'_>) -> Params {
     let mut values = entry.values();
-    if let Some((issuer, tried)) = entry.tried_under() {
+    if let Some((issuer, tried)) = entry.tried_under {
         values.extend([issuer.into(), tried.into()]);
     }
     Params::from(values)

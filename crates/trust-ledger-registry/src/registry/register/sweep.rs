@@ -6,7 +6,8 @@
 //! that is only read stays right and gets slower at most.
 //!
 //! On a server it is done by statements of their own, after a registration: within its transaction they would get in the
-//! way of others that do the same. What another does already is passed over.
+//! way of others that do the same. What another does already is passed over. They find rows by their place (`ctid`): which
+//! way a join is done goes by how large the tables were when a connection planned it, and that can be when they were empty.
 
 use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
 
@@ -79,13 +80,13 @@ impl Registry {
 
     async fn tidy_at(&self, now: OffsetDateTime) -> Result<()> {
         const LAPSED: &str = "-- sweep lapsed\n\
-            UPDATE certificate SET lapsed = 1 WHERE id IN (\
-                SELECT id FROM certificate WHERE lapsed = 0 AND not_after < $1 ORDER BY not_after LIMIT $2 \
-                FOR UPDATE SKIP LOCKED)";
+            UPDATE certificate SET lapsed = 1 WHERE ctid = ANY (ARRAY(\
+                SELECT ctid FROM certificate WHERE lapsed = 0 AND not_after < $1 ORDER BY not_after LIMIT $2 \
+                FOR UPDATE SKIP LOCKED))";
         const REVIVED: &str = "-- sweep revived\n\
-            UPDATE certificate SET lapsed = 0 WHERE id IN (\
-                SELECT id FROM certificate WHERE lapsed = 1 AND not_after >= $1 ORDER BY not_after LIMIT $2 \
-                FOR UPDATE SKIP LOCKED)";
+            UPDATE certificate SET lapsed = 0 WHERE ctid = ANY (ARRAY(\
+                SELECT ctid FROM certificate WHERE lapsed = 1 AND not_after >= $1 ORDER BY not_after LIMIT $2 \
+                FOR UPDATE SKIP LOCKED))";
         for sql in [LAPSED, REVIVED] {
             if self.db.execute(sql, params![now, AT_MOST]).await? == AT_MOST.unsigned_abs() {
                 self.sweep.make_due();
@@ -98,12 +99,9 @@ impl Registry {
     pub(in super::super) async fn sum_up_counts(&self) -> strongroom::Result<()> {
         const COUNTS: &str = "-- sum up counts\n\
             WITH parts AS (\
-                DELETE FROM certificate_count AS s USING (\
-                    SELECT part, issuer, category, revoked, expiry_day FROM certificate_count WHERE part > $1 \
-                    ORDER BY part LIMIT $2 FOR UPDATE SKIP LOCKED) AS some_parts \
-                WHERE s.part = some_parts.part AND s.issuer = some_parts.issuer AND s.category = some_parts.category \
-                  AND s.revoked = some_parts.revoked AND s.expiry_day = some_parts.expiry_day \
-                RETURNING s.part, s.issuer, s.category, s.revoked, s.expiry_day, s.n), \
+                DELETE FROM certificate_count WHERE ctid = ANY (ARRAY(\
+                    SELECT ctid FROM certificate_count WHERE part > $1 ORDER BY part LIMIT $2 FOR UPDATE SKIP LOCKED)) \
+                RETURNING issuer, category, revoked, expiry_day, n), \
             summed AS (\
                 INSERT INTO certificate_count AS s (part, issuer, category, revoked, expiry_day, n) \
                 SELECT $1, issuer, category, revoked, expiry_day, sum(n) FROM parts \
@@ -111,8 +109,8 @@ impl Registry {
                 ON CONFLICT (part, issuer, category, revoked, expiry_day) DO UPDATE SET n = s.n + excluded.n) \
             SELECT count(*) FROM parts";
         const CLAIMS: &str = "-- remove old claims\n\
-            DELETE FROM claim WHERE subject IN (\
-                SELECT subject FROM claim WHERE at < now() - INTERVAL '5 minutes' LIMIT $1 FOR UPDATE SKIP LOCKED)";
+            DELETE FROM claim WHERE ctid = ANY (ARRAY(\
+                SELECT ctid FROM claim WHERE at < now() - INTERVAL '5 minutes' LIMIT $1 FOR UPDATE SKIP LOCKED))";
         if self.db.dialect() == Dialect::Sqlite {
             return Ok(());
         }

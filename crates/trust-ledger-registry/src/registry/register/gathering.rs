@@ -140,6 +140,8 @@ impl Registry {
     async fn register_group(self, mut group: Vec<Waiting>) {
         // Who has given up is not registered.
         group.retain(|waiting| !waiting.answer.is_closed());
+        // In one order, so that two statements with the same certificates never wait for each other.
+        group.sort_unstable_by_key(|waiting| *waiting.certificate.fingerprint());
         match self.insert_group(&group).await {
             Ok(registrations) => {
                 let is_new =

@@ -67,10 +67,10 @@ pub(crate) fn run(arguments: &[String]) -> Result<(), String> {
     if arguments.is_empty() {
         cargo.envs(LOAD);
     }
-    // Cargo's own output is the account of what fails, so it goes straight to the terminal.
+    // Cargo's own output is the account of what fails, so it is shown as it comes.
     steps::announce("tests", &steps::shown(&cargo).replacen(&*cargo.get_program().to_string_lossy(), "cargo", 1));
     steps::step("tests", || {
-        let status = run_tests(&mut cargo).map_err(|error| format!("cargo could not be started: {error}"))?;
+        let status = run_tests(&mut cargo).map_err(|error| format!("cargo could not be run: {error}"))?;
         if status.success() {
             Ok(((), "all passed".to_owned()))
         } else {

@@ -16,7 +16,7 @@ use crate::intake::{IndexEntry, Position};
 use crate::record::{Annotations, Registration};
 use crate::registry::{CheckedLists, Registry};
 
-/// Chunks that are checked and committed at once: one at the writer while others are checked.
+/// Chunks that are checked and committed at once: one at the writer while others are checked. One more is taken apart.
 const UNDER_WAY: usize = 3;
 
 /// Bytes of CRLs that wait for the certificates of later files.
@@ -139,11 +139,11 @@ impl<'a> Pipeline<'a> {
     /// Begins to register a chunk's certificates. Its CAs are there before the others are checked, and those of later chunks:
     /// registered under their issuer's name alone, each would have to be checked and written a second time.
     async fn register(&mut self, found: Vec<(Position, Vec<u8>)>) -> Result<()> {
+        let parsed = tokio::task::spawn_blocking(move || parse(found)).await;
+        let parsed = parsed.map_err(|_| Error::Worker { doing: "reading certificates" })?;
         while self.under_way.len() >= UNDER_WAY {
             self.finish_one().await?;
         }
-        let parsed = tokio::task::spawn_blocking(move || parse(found)).await;
-        let parsed = parsed.map_err(|_| Error::Worker { doing: "reading certificates" })?;
         for (position, reason) in parsed.refused {
             self.summary.refuse(position, reason);
         }

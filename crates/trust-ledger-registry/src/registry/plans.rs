@@ -80,16 +80,8 @@ async fn hot_statements_keep_their_plans_on_postgres() {
 /// without reading through what is there.
 #[tokio::test]
 async fn a_load_into_an_empty_ledger_reads_only_what_it_looks_up_on_postgres() {
-    if !test_servers::needs::postgres() {
-        return;
-    }
-    let database = test_servers::Postgres::shared().create_database();
-    let config = Config::from_url(&database.url()).unwrap().migrations(&MIGRATIONS).migrate(true).pool_max_size(1);
-    config.clone().connect().await.unwrap().close().await.unwrap();
-    // As after an hour without use.
-    database.query("VACUUM ANALYZE");
+    let Some((database, registry)) = unused_ledger().await else { return };
     let before = rows_read(&database);
-    let registry = Registry::open(config.connect().await.unwrap());
     let name = crate::distinguished_name::DistinguishedName::from_der(&[0x30, 0]).unwrap();
     let issuer = registry.record_issuer(&name, None).await.unwrap();
     let revoked: Vec<RevocationEntry> = (1..=5_000_u32)
@@ -116,13 +108,7 @@ async fn a_load_into_an_empty_ledger_reads_only_what_it_looks_up_on_postgres() {
 /// Likewise for what is removed behind registrations: some at a time, and no faster than they come.
 #[tokio::test]
 async fn tidying_up_after_many_registrations_reads_each_row_a_few_times_on_postgres() {
-    if !test_servers::needs::postgres() {
-        return;
-    }
-    let database = test_servers::Postgres::shared().create_database();
-    let config = Config::from_url(&database.url()).unwrap().migrations(&MIGRATIONS).migrate(true).pool_max_size(1);
-    let registry = Registry::open(config.connect().await.unwrap());
-    database.query("VACUUM ANALYZE");
+    let Some((database, registry)) = unused_ledger().await else { return };
     for _ in 0..6 {
         registry.sum_up_counts().await.unwrap();
     }
@@ -138,6 +124,15 @@ async fn tidying_up_after_many_registrations_reads_each_row_a_few_times_on_postg
     assert!(read < 20 * 40_000, "{read} rows were read to remove 40,000");
     let left = "SELECT (SELECT count(*) FROM claim), count(*), sum(n) FROM certificate_count";
     assert_eq!(database.query(left), [["0", "400", "20000"]]);
+}
+
+/// An empty ledger on a server that has looked at its tables, as after an hour without use, over one connection.
+async fn unused_ledger() -> Option<(test_servers::TestDatabase<'static>, Registry)> {
+    let database = test_servers::needs::postgres().then(|| test_servers::Postgres::shared().create_database())?;
+    let config = Config::from_url(&database.url()).unwrap().migrations(&MIGRATIONS).migrate(true).pool_max_size(1);
+    config.clone().connect().await.unwrap().close().await.unwrap();
+    database.query("VACUUM ANALYZE");
+    Some((database, Registry::open(config.connect().await.unwrap())))
 }
 
 /// The rows that statements have read so far, as far as their sessions have ended.

@@ -91,7 +91,7 @@ impl Registry {
         identity: &Identity,
     ) -> Result<Option<Registration>> {
         let entry = Entry::new(certificate, annotations, identity, &self.author, self.now());
-        let issuers: Vec<IssuerRow> = self.issuers_to_record(certificate, identity).collect();
+        let issuers = self.issuers_to_record(std::iter::once((certificate, identity)));
         let inserted = self.insert_in_file(&issuers, std::slice::from_ref(&entry)).await?;
         self.issuers.recorded(&issuers);
         if inserted == 1 {
@@ -139,12 +139,23 @@ impl Registry {
         Ok(())
     }
 
-    fn issuers_to_record(&self, certificate: &Certificate, identity: &Identity) -> impl Iterator<Item = IssuerRow> {
-        IssuerRow::required_by(certificate, identity).filter(|row| !self.issuers.is_recorded(&row.id))
+    /// The issuers that must have a row before these certificates have one, each once.
+    fn issuers_to_record<'c>(
+        &self,
+        identified: impl Iterator<Item = (&'c Certificate, &'c Identity)>,
+    ) -> Vec<IssuerRow> {
+        let required = identified.flat_map(|(certificate, identity)| IssuerRow::required_by(certificate, identity));
+        let missing = required.filter(|row| !self.issuers.is_recorded(&row.id));
+        missing.map(|row| (row.id, row)).collect::<HashMap<_, _>>().into_values().collect()
     }
 
     async fn id_of(&self, fingerprint: &[u8; 32]) -> Result<Option<Uuid>> {
         const SQL: &str = "-- id_of\nSELECT id FROM certificate WHERE fingerprint = $1";
         Ok(self.db.fetch_value(SQL, params![fingerprint]).await?)
     }
+}
+
+/// What became of a certificate that was to be inserted with the first id, and has the other.
+fn registration(inserted: Uuid, found: Uuid) -> Registration {
+    if inserted == found { Registration::Registered(found) } else { Registration::AlreadyKnown(found) }
 }

@@ -6,18 +6,17 @@
 //!
 //! In a file the writer does this for everything that is written (strongroom's group commit).
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::VecDeque;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use strongroom::QueryErrorKind;
 use time::OffsetDateTime;
 use tokio::sync::oneshot;
-use uuid::Uuid;
 
 use super::super::Registry;
 use super::super::author::Author;
-use super::super::issuers::{Identity, IssuerRow};
-use super::Entry;
+use super::super::issuers::Identity;
+use super::{Entry, registration};
 use crate::certificate::Certificate;
 use crate::error::{Error, Result};
 use crate::record::{Annotations, Registration};
@@ -170,13 +169,8 @@ impl Registry {
         if group.is_empty() {
             return Ok(Vec::new());
         }
-        let mut issuers: HashMap<Uuid, IssuerRow> = HashMap::new();
-        for waiting in group {
-            for row in self.issuers_to_record(&waiting.certificate, &waiting.identity) {
-                issuers.entry(row.id).or_insert(row);
-            }
-        }
-        let issuers: Vec<IssuerRow> = issuers.into_values().collect();
+        let identified = group.iter().map(|waiting| (&waiting.certificate, &waiting.identity));
+        let issuers = self.issuers_to_record(identified);
         let entries: Vec<Entry<'_>> = group.iter().map(Waiting::entry).collect();
         let inserted = self.insert_on_server(&issuers, &entries).await?;
         self.issuers.recorded(&issuers);
@@ -184,12 +178,9 @@ impl Registry {
             return Ok(entries.iter().map(|entry| Some(Registration::Registered(entry.id))).collect());
         }
         let known = self.ids_of(entries.iter().map(|entry| *entry.certificate.fingerprint()).collect()).await?;
-        let registration = |entry: &Entry<'_>| match known.get(entry.certificate.fingerprint()) {
-            Some(id) if *id == entry.id => Some(Registration::Registered(*id)),
-            Some(id) => Some(Registration::AlreadyKnown(*id)),
-            None => None,
-        };
-        Ok(entries.iter().map(registration).collect())
+        let answer =
+            |entry: &Entry<'_>| known.get(entry.certificate.fingerprint()).map(|found| registration(entry.id, *found));
+        Ok(entries.iter().map(answer).collect())
     }
 }
 

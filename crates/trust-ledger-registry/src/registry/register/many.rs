@@ -11,7 +11,7 @@ use super::super::Registry;
 use super::super::by_keys::ByKeys;
 use super::super::issuers::{Candidate, DnKey, Identity, IssuerRow, identify};
 use super::super::revocation_lists::CheckedLists;
-use super::{ATTEMPTS, Entry};
+use super::{ATTEMPTS, Entry, registration};
 use crate::certificate::Certificate;
 use crate::error::{Error, Result};
 use crate::public_key::PublicKey;
@@ -105,9 +105,7 @@ impl Registry {
             let found = self.ids_of(open.iter().map(fingerprint).collect()).await?;
             for (fingerprint, id) in ids {
                 if let Some(found) = found.get(&fingerprint) {
-                    let mine = *found == id;
-                    let answer = if mine { Registration::Registered(id) } else { Registration::AlreadyKnown(*found) };
-                    answers.insert(fingerprint, answer);
+                    answers.insert(fingerprint, registration(id, *found));
                 }
             }
             open.retain(|position| !found.contains_key(&fingerprint(position)));
@@ -140,16 +138,11 @@ impl Registry {
     ) -> Result<(Vec<(Fingerprint, Uuid)>, usize)> {
         let identities = self.identify_together(certificates, positions).await?;
         let now = self.now();
-        let mut issuers: HashMap<Uuid, IssuerRow> = HashMap::new();
-        let mut entries = Vec::with_capacity(positions.len());
-        for (position, identity) in positions.iter().zip(&identities) {
-            let certificate = &certificates[*position];
-            for row in self.issuers_to_record(certificate, identity) {
-                issuers.entry(row.id).or_insert(row);
-            }
-            entries.push(Entry::new(certificate, annotations, identity, &self.author, now));
-        }
-        let issuers: Vec<IssuerRow> = issuers.into_values().collect();
+        let identified = || positions.iter().map(|position| &certificates[*position]).zip(&identities);
+        let issuers = self.issuers_to_record(identified());
+        let entries: Vec<Entry<'_>> = identified()
+            .map(|(certificate, identity)| Entry::new(certificate, annotations, identity, &self.author, now))
+            .collect();
         let ids = entries.iter().map(|entry| (*entry.certificate.fingerprint(), entry.id)).collect();
         let inserted = self.insert(&issuers, &entries).await?;
         self.issuers.recorded(&issuers);

@@ -60,12 +60,12 @@ impl Registry {
         issuers: &[IssuerRow],
         entries: &[Entry<'_>],
     ) -> strongroom::Result<u64> {
-        let mut batch = Batch::new();
+        let (mut batch, now) = (Batch::new(), self.now());
         // In one order, so that two never wait for each other.
         let mut issuers: Vec<&IssuerRow> = issuers.iter().collect();
         issuers.sort_by_key(|issuer| issuer.id);
         for issuer in issuers {
-            batch.push(IssuerRow::INSERT, issuer.params(self.now()));
+            batch.push(IssuerRow::INSERT, issuer.params(now));
         }
         batch.push(REGISTER, register_params(entries));
         Ok(self.db.batch(batch).await?.last().copied().unwrap_or_default())

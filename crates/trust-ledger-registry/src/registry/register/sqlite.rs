@@ -64,8 +64,8 @@ impl Registry {
     ///
     /// One statement after the other, each for all: so each is looked up once, and what lies together is written together.
     pub(super) async fn insert_in_file(&self, issuers: &[IssuerRow], entries: &[Entry<'_>]) -> strongroom::Result<u64> {
-        let mut batch = Batch::new();
-        push_all(&mut batch, IssuerRow::INSERT, issuers.iter().map(|issuer| issuer.params(self.now())).collect());
+        let (mut batch, now) = (Batch::new(), self.now());
+        push_all(&mut batch, IssuerRow::INSERT, issuers.iter().map(|issuer| issuer.params(now)).collect());
         let first = batch.len();
         for (sql, is_tried) in [(INSERT, false), (INSERT_IF_TRIED, true)] {
             let rows = entries.iter().filter(|entry| entry.tried_under.is_some() == is_tried);

@@ -1,6 +1,7 @@
 //! The ledger's schema.
 //!
-//! The statements are in one folder per SQL dialect. Steps are only ever appended; a released file never changes.
+//! The statements are in one folder per SQL dialect; where PostgreSQL has no file of its own, SQLite's is good for both.
+//! Steps are only ever appended; a released file never changes.
 
 use strongroom::{Migration, Migrations};
 
@@ -17,6 +18,7 @@ pub static MIGRATIONS: Migrations = Migrations::new(&[
     Migration::new(2, "tokens and origins", include_str!("sqlite/0002_tokens_and_origins.sql"))
         .on_postgres(include_str!("postgres/0002_tokens_and_origins.sql")),
     Migration::new(3, "plans of a load", "").on_postgres(include_str!("postgres/0003_plans_of_a_load.sql")),
+    Migration::new(4, "replacements in order", include_str!("sqlite/0004_replacements_in_order.sql")),
 ]);
 
 /// The page cache that a ledger wants for each connection, in KiB (64 MiB), for [`strongroom::Config::cache_kib`]. With

@@ -27,19 +27,42 @@ impl Row {
     /// [`Decode`](Error::Decode) when there is no such column, or its value is of another type, NULL (unless `T` is an
     /// `Option`) or out of range.
     pub fn get<T: FromValue>(&self, column: impl ColumnIndex) -> Result<T> {
-        let index = column.find(&self.columns).ok_or_else(|| Error::Decode {
+        let index = self.find::<T>(&column)?;
+        T::from_value(self.values[index].clone()).map_err(|value| self.mismatch::<T>(index, &value))
+    }
+
+    /// Reads one column as [`get`](Self::get) does and keeps no copy: the column is NULL afterwards, or as it was when this
+    /// fails. For text and bytes, that spares copying them.
+    ///
+    /// # Errors
+    ///
+    /// As [`get`](Self::get).
+    pub fn take<T: FromValue>(&mut self, column: impl ColumnIndex) -> Result<T> {
+        let index = self.find::<T>(&column)?;
+        T::from_value(std::mem::replace(&mut self.values[index], Value::Null)).map_err(|value| {
+            let error = self.mismatch::<T>(index, &value);
+            self.values[index] = value;
+            error
+        })
+    }
+
+    fn find<T: FromValue>(&self, column: &impl ColumnIndex) -> Result<usize> {
+        column.find(&self.columns).ok_or_else(|| Error::Decode {
             column: column.describe(),
             expected: T::EXPECTED,
             found: format!("no such column among {}", self.columns.join(", ")),
-        })?;
-        T::from_value(self.values[index].clone()).map_err(|value| Error::Decode {
+        })
+    }
+
+    fn mismatch<T: FromValue>(&self, index: usize, value: &Value) -> Error {
+        Error::Decode {
             column: self.columns[index].clone(),
             expected: T::EXPECTED,
             found: match value {
                 Value::Int(int) => format!("integer {int}"),
                 other => format!("{other:?}"),
             },
-        })
+        }
     }
 
     /// The columns' names, in order.
@@ -138,6 +161,16 @@ mod tests {
 
     fn row() -> Row {
         Row::new(Arc::from(["id".to_owned(), "name".to_owned()]), vec![Value::Int(7), Value::Text("canary".into())])
+    }
+
+    #[test]
+    fn a_column_that_is_taken_is_null_afterwards_unless_it_is_of_another_type() {
+        let mut row = row();
+        assert!(row.take::<i64>("name").is_err());
+        assert_eq!(row.take::<String>("name").unwrap(), "canary");
+        assert_eq!(row.get::<Option<String>>(1).unwrap(), None);
+        assert_eq!(row.get::<i64>(0).unwrap(), 7);
+        assert!(row.take::<i64>("none").is_err());
     }
 
     #[test]

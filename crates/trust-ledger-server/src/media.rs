@@ -15,6 +15,9 @@ pub(crate) const NDJSON: &str = "application/x-ndjson";
 pub(crate) const PEM: &str = "application/pem-certificate-chain";
 pub(crate) const DER: &str = "application/pkix-cert";
 
+/// Bytes of a record as JSON, with room to spare.
+const USUAL_LENGTH: usize = 2048;
+
 /// Which of the offered types the client likes best (RFC 9110, section 12.5.1); of those it likes alike, the first offered.
 pub(crate) fn negotiate(headers: &HeaderMap, offered: &[&'static str]) -> Result<&'static str, Problem> {
     let accepted: Vec<&str> = headers.get_all(ACCEPT).iter().filter_map(|value| value.to_str().ok()).collect();
@@ -56,7 +59,8 @@ fn quality(accepted: &str, kind: &str) -> i32 {
 
 /// Something that was read, as JSON with an ETag; only that it is unchanged when the client has it.
 pub(crate) fn json(headers: &HeaderMap, value: &impl Serialize) -> Result<Response, Problem> {
-    let body = serde_json::to_vec(value).map_err(|error| Problem::internal(&error))?;
+    let mut body = Vec::with_capacity(USUAL_LENGTH);
+    serde_json::to_writer(&mut body, value).map_err(|error| Problem::internal(&error))?;
     Ok(tagged(headers, JSON, body.into()))
 }
 
@@ -82,14 +86,8 @@ pub(crate) fn tagged(headers: &HeaderMap, kind: &'static str, body: Bytes) -> Re
 /// The strong validator of a body: the first half of its SHA-256.
 pub(crate) fn etag(body: &[u8]) -> String {
     let hash = Sha256::digest(body);
-    let mut tag = String::with_capacity(34);
-    tag.push('"');
-    for byte in &hash[..16] {
-        // Writing to a String cannot fail.
-        let _ = std::fmt::Write::write_fmt(&mut tag, format_args!("{byte:02x}"));
-    }
-    tag.push('"');
-    tag
+    let half = u128::from_be_bytes(std::array::from_fn(|index| hash[index]));
+    format!("\"{half:032x}\"")
 }
 
 /// Whether a list of entity tags (`If-Match`, `If-None-Match`) names one.

@@ -64,16 +64,15 @@ pub(crate) async fn handle(State(service): State<Service>, mut request: Request,
     let began = Instant::now();
     let id = Uuid::now_v7();
     let address = client_address(&request, &service.settings.trusted_proxies);
-    let (method, path) = (request.method().clone(), request.uri().path().to_owned());
+    let (method, uri) = (request.method().clone(), request.uri().clone());
     let route = request.extensions().get::<MatchedPath>().cloned();
-    // Nothing is recorded in it later: a span that is logged as JSON would be parsed and written anew for that.
-    let trace = trace_id(request.headers());
-    let span = tracing::info_span!("request", %id, trace, client = %address, %method, %path);
+    // Written out for each request, logged or not: so what else there is to say stands in the answer's line. Nothing is recorded
+    // in it later: a span that is logged as JSON would be parsed and written anew for that.
+    let span = tracing::info_span!("request", %id, trace = trace_id(request.headers()));
     let client = Client { address, request: id, token: Arc::default() };
     request.extensions_mut().insert(client.clone());
     let stall = service.settings.limits.stall;
     let request = request.map(|body| Body::new(Patient::new(body, stall)));
-    let is_read = matches!(method, Method::GET | Method::HEAD);
 
     let answer = answer(&service, address, route.as_ref(), request, next);
     let mut response = match AssertUnwindSafe(answer).catch_unwind().instrument(span.clone()).await {
@@ -88,7 +87,7 @@ pub(crate) async fn handle(State(service): State<Service>, mut request: Request,
     }
     let (status, took) = (response.status(), began.elapsed());
     service.metrics.answered(route.as_ref().map_or("none", MatchedPath::as_str), &method, status, took);
-    span.in_scope(|| log(status, took, is_read, client.token.get().map(|token| &*token.name)));
+    span.in_scope(|| log(&client, &method, uri.path(), status, took));
     response
 }
 
@@ -124,12 +123,14 @@ fn panicked(panic: &(dyn Any + Send)) -> Response {
 }
 
 /// Reads that went well are many and change nothing.
-fn log(status: StatusCode, took: Duration, is_read: bool, token: Option<&str>) {
+fn log(client: &Client, method: &Method, path: &str, status: StatusCode, took: Duration) {
     let (status, took_ms) = (status.as_u16(), took.as_secs_f64() * 1e3);
-    if is_read && status < 400 {
-        tracing::debug!(status, took_ms, token, "answered");
+    let token = client.token.get().map(|token| &*token.name);
+    let client = client.address;
+    if matches!(*method, Method::GET | Method::HEAD) && status < 400 {
+        tracing::debug!(%client, token, %method, path, status, took_ms, "answered");
     } else {
-        tracing::info!(status, took_ms, token, "answered");
+        tracing::info!(%client, token, %method, path, status, took_ms, "answered");
     }
 }
 
@@ -160,16 +161,16 @@ fn trace_id(headers: &HeaderMap) -> Option<&str> {
 
 /// The answers are data for programs: no page may frame, sniff, cache or run them.
 fn secure(headers: &mut HeaderMap) {
-    let usual = [
-        (header::X_CONTENT_TYPE_OPTIONS, "nosniff"),
-        (header::X_FRAME_OPTIONS, "DENY"),
-        (header::REFERRER_POLICY, "no-referrer"),
-        (header::CACHE_CONTROL, "no-store"),
-        (header::CONTENT_SECURITY_POLICY, "default-src 'none'; frame-ancestors 'none'"),
-        (HeaderName::from_static("cross-origin-resource-policy"), "same-origin"),
+    const USUAL: [(HeaderName, HeaderValue); 6] = [
+        (header::X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff")),
+        (header::X_FRAME_OPTIONS, HeaderValue::from_static("DENY")),
+        (header::REFERRER_POLICY, HeaderValue::from_static("no-referrer")),
+        (header::CACHE_CONTROL, HeaderValue::from_static("no-store")),
+        (header::CONTENT_SECURITY_POLICY, HeaderValue::from_static("default-src 'none'; frame-ancestors 'none'")),
+        (HeaderName::from_static("cross-origin-resource-policy"), HeaderValue::from_static("same-origin")),
     ];
-    for (name, value) in usual {
-        headers.entry(name).or_insert(HeaderValue::from_static(value));
+    for (name, value) in USUAL {
+        headers.entry(name).or_insert(value);
     }
 }
 

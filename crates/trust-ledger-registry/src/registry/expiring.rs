@@ -100,7 +100,7 @@ impl Registry {
             found => return Err(Error::PageSize { found, most: MAX_PAGE }),
         };
         let (now, params) = self.expiring_params(question, i64::from(limit));
-        records(&self.db.fetch_all(EXPIRING.of(self.db.dialect()), params).await?, now)
+        records(self.db.fetch_all(EXPIRING.of(self.db.dialect()), params).await?, now)
     }
 
     /// How many certificates [`expiring`](Registry::expiring) would list without a limit.

@@ -118,7 +118,7 @@ impl Registry {
             self.list_range(filter, window).await?
         } else {
             let (sql, params) = page_query(self.db.dialect(), filter, window);
-            records_of(&self.db.fetch_all(&sql, params).await?, window.now)?
+            records_of(self.db.fetch_all(&sql, params).await?, window.now)?
         };
         let total = if page.total { Some(self.total(filter, window.now).await?) } else { None };
         Ok(ListPage::of(records, limit as usize, total))
@@ -131,7 +131,7 @@ impl Registry {
         if rows.len() > FEW as usize {
             return Ok(None);
         }
-        let mut records = records_of(&rows, now)?;
+        let mut records = records_of(rows, now)?;
         records.sort_unstable_by_key(|record| Reverse(record.id));
         Ok(Some(records))
     }
@@ -164,7 +164,7 @@ impl Registry {
             look = (u64::from(look) * u64::from(wanted) * 3 / u64::from(found) / 2).try_into().unwrap_or(u32::MAX);
         }
         let (sql, params) = page_query(self.db.dialect(), filter, window);
-        records_of(&session.fetch_all(&sql, params).await?, window.now)
+        records_of(session.fetch_all(&sql, params).await?, window.now)
     }
 
     /// A page of what only reading every name can find.
@@ -274,7 +274,7 @@ async fn fetch_together(session: &mut ReadSession, ids: &[Uuid], now: OffsetDate
     for some in ids.chunks(TOGETHER) {
         let filling = std::iter::repeat_n(some[0], TOGETHER - some.len());
         let values: Vec<Value> = some.iter().copied().chain(filling).map(Value::from).collect();
-        found.extend(records_of(&session.fetch_all(&SQL, Params::from(values)).await?, now)?);
+        found.extend(records_of(session.fetch_all(&SQL, Params::from(values)).await?, now)?);
     }
     Ok(found)
 }

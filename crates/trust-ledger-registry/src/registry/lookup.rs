@@ -52,13 +52,13 @@ impl Registry {
     /// [`Error::Database`](crate::Error::Database); so too of the other lookups.
     pub async fn get(&self, id: Uuid) -> Result<Option<Record>> {
         let row = self.db.fetch_optional(GET, params![id]).await?;
-        row.map(|row| record(&row, self.instant())).transpose()
+        row.map(|row| record(row, self.instant())).transpose()
     }
 
     /// The certificate whose DER has this SHA-256.
     pub async fn by_fingerprint(&self, fingerprint: &[u8; 32]) -> Result<Option<Record>> {
         let row = self.db.fetch_optional(BY_FINGERPRINT, params![fingerprint]).await?;
-        row.map(|row| record(&row, self.instant())).transpose()
+        row.map(|row| record(row, self.instant())).transpose()
     }
 
     /// All certificates with this serial, of one issuer or of any, whatever their status; oldest registered first.
@@ -73,7 +73,7 @@ impl Registry {
                 self.db.fetch_all(sql, params![serial.as_bytes(), issuer]).await?
             }
         };
-        records(&rows, self.instant())
+        records(rows, self.instant())
     }
 
     /// The current certificate of a name (common name or any alternative name, in any spelling): of those valid now,
@@ -83,7 +83,7 @@ impl Registry {
     pub async fn by_name(&self, name: &str) -> Result<Option<Record>> {
         let now = self.instant();
         let row = self.db.fetch_optional(BY_NAME, params![search_key(name), now]).await?;
-        row.map(|row| record(&row, now)).transpose()
+        row.map(|row| record(row, now)).transpose()
     }
 
     /// The status of a serial of one issuer, whether or not its certificate is known: CRLs name certificates never

@@ -59,9 +59,9 @@ macro_rules! record_query {
 pub(super) use {is_replaced, record_columns, record_query, revocation_join};
 
 /// Reads one row of a [`record_query`].
-pub(super) fn record(row: &Row, now: OffsetDateTime) -> Result<Record> {
+pub(super) fn record(mut row: Row, now: OffsetDateTime) -> Result<Record> {
     let id: Uuid = row.get(0)?;
-    let serial = serial(row, 1)?;
+    let serial = serial(&row, 1)?;
     let not_before = row.get(7)?;
     let not_after = row.get(8)?;
     let reason: Option<i64> = row.get(17)?;
@@ -69,26 +69,26 @@ pub(super) fn record(row: &Row, now: OffsetDateTime) -> Result<Record> {
         id,
         serial: serial.to_hex(),
         serial_decimal: serial.to_decimal(),
-        common_name: row.get(2)?,
-        subject: row.get(3)?,
-        issuer: row.get(4)?,
+        common_name: row.take(2)?,
+        subject: row.take(3)?,
+        issuer: row.take(4)?,
         issuer_id: row.get(5)?,
-        names: json::<Vec<Name>>(row, 6, "names")?,
+        names: json::<Vec<Name>>(&mut row, 6, "names")?,
         not_before,
         not_after,
         status: Status::compute(row.get(9)?, not_before, not_after, now),
         category: category_of(row.get(10)?).ok_or_else(|| damaged("category", id))?,
-        key_algorithm: row.get(11)?,
+        key_algorithm: row.take(11)?,
         key_bits: row.get(12)?,
-        signature_algorithm: row.get(13)?,
+        signature_algorithm: row.take(13)?,
         is_ca: row.get(14)?,
         fingerprint_sha256: hex(&row.get::<[u8; 32]>(15)?),
         revoked_at: row.get(16)?,
         revocation_reason: reason.map(reason_of).transpose()?,
-        source: row.get(18)?,
-        owner: row.get(19)?,
-        tags: json::<Vec<String>>(row, 20, "tags")?,
-        note: row.get(21)?,
+        source: row.take(18)?,
+        owner: row.take(19)?,
+        tags: json::<Vec<String>>(&mut row, 20, "tags")?,
+        note: row.take(21)?,
         findings: Finding::from_columns(row.get(22)?, row.get(23)?, row.get(24)?),
         registered_at: row.get(25)?,
         files: row.get(26)?,
@@ -98,8 +98,8 @@ pub(super) fn record(row: &Row, now: OffsetDateTime) -> Result<Record> {
 }
 
 /// Reads all rows of a [`record_query`].
-pub(super) fn records(rows: &[Row], now: OffsetDateTime) -> Result<Vec<Record>> {
-    rows.iter().map(|row| record(row, now)).collect()
+pub(super) fn records(rows: Vec<Row>, now: OffsetDateTime) -> Result<Vec<Record>> {
+    rows.into_iter().map(|row| record(row, now)).collect()
 }
 
 /// Reads a serial's column.
@@ -116,8 +116,8 @@ pub(super) fn reason_of(code: i64) -> Result<RevocationReason> {
         .ok_or_else(|| Error::Damaged { what: "reason", object: format!("a revocation with code {code}") })
 }
 
-fn json<T: serde::de::DeserializeOwned>(row: &Row, column: usize, what: &'static str) -> Result<T> {
-    let text: String = row.get(column)?;
+fn json<T: serde::de::DeserializeOwned>(row: &mut Row, column: usize, what: &'static str) -> Result<T> {
+    let text: String = row.take(column)?;
     serde_json::from_str(&text).map_err(|_| match row.get::<Uuid>(0) {
         Ok(id) => damaged(what, id),
         Err(error) => error.into(),

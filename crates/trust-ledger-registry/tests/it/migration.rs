@@ -26,7 +26,7 @@ async fn a_ledger_without_tokens_is_opened_with_its_events_and_gets_them() {
         old.close().await.unwrap();
 
         let refused = config.clone().migrations(&MIGRATIONS).migrate(false).connect().await.unwrap_err();
-        let lacking = if config.dialect() == Dialect::Sqlite { "lacks 1 of the 2" } else { "lacks 2 of the 3" };
+        let lacking = if config.dialect() == Dialect::Sqlite { "lacks 2 of the 3" } else { "lacks 3 of the 4" };
         assert!(refused.to_string().contains(&format!("{lacking} migrations")), "{refused}");
         let db = config.migrations(&MIGRATIONS).migrate(true).connect().await.unwrap();
         let registry = Registry::open(db.clone());

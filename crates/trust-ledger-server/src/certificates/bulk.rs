@@ -27,10 +27,10 @@ use crate::body::broken_off;
 use crate::problem::{Kind, Problem};
 
 /// Lines of a chunk at most: registered in one transaction.
-const TOGETHER: usize = 1_000;
+const TOGETHER: usize = 3_000;
 
 /// Bytes of a chunk at most.
-const TOGETHER_BYTES: usize = 4 << 20;
+const TOGETHER_BYTES: usize = 16 << 20;
 
 /// How long a chunk that is not full waits for further lines.
 const LINGER: Duration = Duration::from_millis(20);

@@ -50,12 +50,14 @@ async fn load(ledger: &Ledger, rows: u64, seconds: u64) {
     let admin = ledger.token("admin", "admin");
 
     report::title(&format!("The service: {}", ledger.name()));
+    measures::machine(&issuer);
     let served = Served::start(ledger).await;
     measures::start(&served, "empty");
     measures::bulk(&served, &registrar, &issuer, rows).await;
     served.terminate();
 
     report::title(&format!("{rows} certificates"));
+    measures::machine(&issuer);
     let served = Served::start(ledger).await;
     measures::start(&served, "full");
     let idle = measures::idle_memory(&served).await;
@@ -67,6 +69,7 @@ async fn load(ledger: &Ledger, rows: u64, seconds: u64) {
 
     let next = rows + registrations;
     let patience = Duration::from_secs(seconds.clamp(2, 60));
+    measures::machine(&issuer);
     let settle = async |served: &Served| measures::memory_after(served, idle, patience).await;
     mixed::run(served, ledger, &admin, issuer, next, Duration::from_secs(seconds), settle).await;
     println!();

@@ -28,6 +28,10 @@ const LISTS: usize = 20;
 /// Clients that send nothing.
 const SILENT: usize = 10_000;
 
+pub(crate) fn machine(issuer: &Issuer) {
+    report::line("P-256 verifications on one core", &format!("{}/s", report::number(issuer.verifications().round())));
+}
+
 pub(crate) fn start(served: &Served, what: &str) {
     report::at_most(&format!("cold start to ready, {what}"), served.started_in.as_secs_f64(), 0.5, " s", "");
 }

@@ -30,7 +30,7 @@ fn missed(by: f64, target: f64) -> String {
     format!("missed by {:.0} %", (100.0 * by / target).ceil())
 }
 
-fn number(value: f64) -> String {
+pub(crate) fn number(value: f64) -> String {
     match value {
         value if value >= 1_000.0 => {
             let whole = format!("{value:.0}");

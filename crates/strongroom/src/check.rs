@@ -197,9 +197,10 @@ impl Report {
 
     fn note(&mut self, name: &'static str, began: Instant, outcome: Result<String>) -> Option<()> {
         let took = began.elapsed();
+        let took_ms = (took.as_secs_f64() * 1e6).round() / 1e3;
         match &outcome {
-            Ok(found) => tracing::info!(step = name, found, took_ms = took.as_secs_f64() * 1e3, "check"),
-            Err(error) => tracing::error!(step = name, error = %error, took_ms = took.as_secs_f64() * 1e3, "check"),
+            Ok(found) => tracing::info!(step = name, found, took_ms, "check"),
+            Err(error) => tracing::error!(step = name, error = %error, took_ms, "check"),
         }
         let succeeded = outcome.is_ok();
         self.steps.push(Checked { name, outcome, took });

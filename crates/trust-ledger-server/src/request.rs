@@ -124,7 +124,7 @@ fn panicked(panic: &(dyn Any + Send)) -> Response {
 
 /// Reads that went well are many and change nothing.
 fn log(client: &Client, method: &Method, path: &str, status: StatusCode, took: Duration) {
-    let (status, took_ms) = (status.as_u16(), took.as_secs_f64() * 1e3);
+    let (status, took_ms) = (status.as_u16(), (took.as_secs_f64() * 1e6).round() / 1e3);
     let token = client.token.get().map(|token| &*token.name);
     let client = client.address;
     if matches!(*method, Method::GET | Method::HEAD) && status < 400 {

@@ -154,6 +154,50 @@ fn the_service_and_the_command_line_share_the_ledger() {
     assert!(home.json(["token", "list"])[0]["last_used_at"].is_string());
 }
 
+/// Goal: whoever gets hold of the ledger, of a backup or of a log has no token. Method: everything that making, using and
+/// revoking one leaves, on a plain file with all logs, is searched for any eight characters in a row of its secret.
+#[test]
+fn a_secret_of_a_token_is_in_no_log_and_in_no_ledger_not_even_in_a_plain_one() {
+    let home = Home::new();
+    let traced = |arguments: &[&str]| {
+        let mut command = home.command([arguments, &["--db", "plain.db", "--no-key"]].concat());
+        command.env("RUST_LOG", "trace");
+        command
+    };
+    let run = |arguments: &[&str]| Run::of(&mut traced(arguments)).expect(0);
+    run(&["init"]);
+    let created = run(&["token", "create", "ci", "--role", "admin"]);
+    let token = created.stdout.trim();
+    let serving = Serving::spawn(&mut traced(&["serve", "--listen", "127.0.0.1:0"]));
+    let mut left = vec![created.stderr];
+    for (method, path, body) in [
+        ("POST", "/v1/certificates", Plan::server(7, "a.example").pem()),
+        ("POST", "/v1/certificates", "no certificate".to_owned()),
+        ("GET", "/v1/audit", String::new()),
+        ("GET", "/metrics", String::new()),
+    ] {
+        left.push(serving.ask(method, path, token, &body));
+    }
+    assert!(left[1].starts_with("HTTP/1.1 201"), "{}", left[1]);
+    let (code, log) = serving.terminate();
+    assert_eq!(code, Some(0), "{log:#?}");
+    assert!(log.iter().any(|line| line.contains("\"DEBUG\"")), "there is a log to look at: {log:#?}");
+    left.extend(log);
+    for run in [run(&["token", "list", "--json"]), run(&["token", "revoke", "ci"]), run(&["audit", "--json"])] {
+        left.extend([run.stdout, run.stderr]);
+    }
+    let written = std::fs::read(home.path("plain.db")).unwrap();
+    assert!(written.starts_with(b"SQLite format 3"));
+    left.push(String::from_utf8_lossy(&written).into_owned());
+
+    let secret = token.splitn(3, '_').nth(2).unwrap();
+    for piece in secret.as_bytes().windows(8).map(|piece| std::str::from_utf8(piece).unwrap()) {
+        for text in &left {
+            assert!(!text.contains(piece), "{piece} is in {text}");
+        }
+    }
+}
+
 /// kill -9 in the middle of requests: what was answered is there.
 #[test]
 fn what_the_service_has_answered_survives_its_death() {

@@ -249,7 +249,7 @@ impl Migrations {
         }
         let mut tries = 0;
         loop {
-            match self.do_next_step(engine).await {
+            match self.do_next_step(engine, recorded.is_empty()).await {
                 Ok(true) => tries = 0,
                 Ok(false) => return Ok(()),
                 Err(error) if error.is_retryable() && tries < TRIES => {
@@ -294,8 +294,9 @@ impl Migrations {
         Ok(self.needed(dialect) - finished)
     }
 
-    /// Does the first step that is not done; `false` when there is none left.
-    async fn do_next_step(&self, engine: &Engine) -> Result<bool> {
+    /// Does the first step that is not done; `false` when there is none left. In a database that is new a step takes no time and
+    /// is no news.
+    async fn do_next_step(&self, engine: &Engine, is_new: bool) -> Result<bool> {
         let mut session = Session::new(engine.session(false, Some(STEP_MAX_AGE), Location::caller()).await?);
         let dialect = engine.dialect();
         if dialect == Dialect::Postgres {
@@ -316,7 +317,11 @@ impl Migrations {
             session.rollback().await?;
             return Ok(false);
         };
-        tracing::info!(version = migration.version, migration = migration.name, step = name, "migrating");
+        if is_new {
+            tracing::debug!(version = migration.version, migration = migration.name, step = name, "migrating");
+        } else {
+            tracing::info!(version = migration.version, migration = migration.name, step = name, "migrating");
+        }
         let stepped = async {
             session.execute(sql, Params::default()).await?;
             migration.note(&mut session, done + 1, steps, dialect).await?;

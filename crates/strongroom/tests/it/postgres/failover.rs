@@ -112,7 +112,8 @@ fn a_failover_under_load_loses_no_acknowledged_commit_and_doubles_none() {
         println!("each writer had a commit {:.2} s after the promotion began", slowest.as_secs_f64());
         assert!(slowest < RECOVERY, "{slowest:?}");
     }
-    assert!(failed > 0, "the primary died under load");
+    // Each writer may have been in a commit both times.
+    assert!(unknown + failed > 0, "the primary died under load");
     let open = "select count(*) from pg_stat_activity where state like 'idle in%'";
     assert_eq!(servers[0].query(open), [["0"]]);
     runtime.block_on(db.close()).unwrap();

@@ -40,7 +40,7 @@ mod timestamp;
 pub use certificate::{Category, Certificate};
 pub use error::{Error, Result};
 pub use import::{ImportInput, ImportOptions, ImportProgress, ImportStopped, ImportSummary, Refusal};
-pub use name::{Name, NameKind, NamePattern};
+pub use name::{Name, NameKind, NamePattern, NamePatternError};
 pub use record::{
     AnnotationChange, Annotations, Finding, Issuer, Record, Registration, Revocation, Status, UnknownStatus,
 };

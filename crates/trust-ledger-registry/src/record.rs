@@ -142,7 +142,12 @@ impl Annotations {
 /// Text as it is stored: trimmed, without NUL; `None` when nothing is left.
 pub(crate) fn normal_text(text: &str) -> Option<String> {
     let text = text.trim();
-    (!text.is_empty()).then(|| text.replace('\0', "\\00"))
+    (!text.is_empty()).then(|| without_nul(text))
+}
+
+/// Text in which nothing is that PostgreSQL cannot take, as it is stored and looked for.
+pub(crate) fn without_nul(text: &str) -> String {
+    text.replace('\0', "\\00")
 }
 
 /// Tags as they are stored: sorted, each once.

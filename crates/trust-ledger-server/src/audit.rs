@@ -1,7 +1,7 @@
 //! `/v1/audit`.
 
-use axum::extract::State;
-use axum::http::{HeaderMap, Uri};
+use axum::extract::{OriginalUri, State};
+use axum::http::HeaderMap;
 use axum::response::{IntoResponse, Response};
 use serde::{Deserialize, Serialize};
 use trust_ledger_registry::{Event, EventFilter, Page};
@@ -26,6 +26,8 @@ pub(crate) struct Parameters {
     action: Option<String>,
     /// By this actor: a token's name, or a user of the command line.
     actor: Option<String>,
+    /// By this request: the `x-request-id` of its answer.
+    request: Option<String>,
     /// At or after.
     #[param(value_type = Option<Moment>)]
     since: Option<Moment>,
@@ -68,7 +70,7 @@ pub(crate) struct Trail {
 )]
 pub(crate) async fn get(
     State(service): State<Service>,
-    uri: Uri,
+    OriginalUri(uri): OriginalUri,
     headers: HeaderMap,
     Query(parameters): Query<Parameters>,
 ) -> Result<Response, Problem> {
@@ -77,9 +79,9 @@ pub(crate) async fn get(
         object: parameters.object,
         action: parameters.action,
         actor: parameters.actor,
+        request: parameters.request,
         since: parameters.since.map(|Moment(at)| at),
         until: parameters.until.map(|Moment(at)| at),
-        ..EventFilter::default()
     };
     let found = service.registry.events(&filter, &page).await?;
     let link = found.next.as_deref().map(|cursor| media::next_page(&uri, cursor));

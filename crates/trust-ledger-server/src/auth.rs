@@ -58,6 +58,15 @@ impl Roles {
         Roles { needed }
     }
 
+    /// The path of a route as the description has it, wherever the router is mounted; the route's own if that has none.
+    pub(crate) fn described<'a>(&'a self, route: &'a str) -> &'a str {
+        if self.needed.contains_key(route) {
+            return route;
+        }
+        let ends = self.needed.keys().map(String::as_str).filter(|path| route.ends_with(path));
+        ends.max_by_key(|path| path.len()).unwrap_or(route)
+    }
+
     fn needed(&self, method: &Method, path: &str) -> Option<Role> {
         // axum answers HEAD by what GET is.
         let method = if method == Method::HEAD { &Method::GET } else { method };
@@ -160,7 +169,7 @@ impl Tokens {
             }
         })?;
         let path = head.extensions.get::<MatchedPath>().map(MatchedPath::as_str);
-        let needed = path.and_then(|path| roles.needed(&head.method, path));
+        let needed = path.and_then(|path| roles.needed(&head.method, roles.described(path)));
         let needed = needed.ok_or_else(|| Problem::new(Kind::Forbidden, "the route names no role that may use it"))?;
         if !may(token.role, needed) {
             let detail =
@@ -172,7 +181,8 @@ impl Tokens {
         Ok(Caller { token, client })
     }
 
-    async fn authenticate(&self, headers: &HeaderMap) -> Result<Arc<Token>, Problem> {
+    /// The token of a request, if it is good now. Who works on for long asks again.
+    pub(crate) async fn authenticate(&self, headers: &HeaderMap) -> Result<Arc<Token>, Problem> {
         let refuse = |detail: &str| Problem::new(Kind::Unauthenticated, detail);
         let header = headers.get(AUTHORIZATION);
         let header =

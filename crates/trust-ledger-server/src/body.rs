@@ -61,6 +61,38 @@ impl http_body::Body for Patient {
     }
 }
 
+/// A body that keeps something until its end, or until it is given up.
+pub(crate) struct Holding<T> {
+    inner: Body,
+    _held: T,
+}
+
+impl<T> Holding<T> {
+    pub(crate) fn new(inner: Body, held: T) -> Holding<T> {
+        Holding { inner, _held: held }
+    }
+}
+
+impl<T: Unpin> http_body::Body for Holding<T> {
+    type Data = Bytes;
+    type Error = axum::Error;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, axum::Error>>> {
+        Pin::new(&mut self.inner).poll_frame(context)
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.inner.is_end_stream()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.inner.size_hint()
+    }
+}
+
 /// Nothing came for too long.
 #[derive(Debug)]
 struct Stalled;
@@ -160,9 +192,11 @@ impl<S: Send + Sync> FromRequestParts<S> for Segment {
     type Rejection = Problem;
 
     async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Segment, Problem> {
-        let path = axum::extract::Path::from_request_parts(parts, state).await;
-        let wrong = |_| Problem::malformed("the path is not UTF-8 in percent-encoding");
-        path.map(|axum::extract::Path(part)| Segment(part)).map_err(wrong)
+        let path = axum::extract::Path::<Vec<(String, String)>>::from_request_parts(parts, state).await;
+        let wrong = || Problem::malformed("the path is not UTF-8 in percent-encoding");
+        // Where the router is mounted, there may be others before it.
+        let last = path.map_err(|_| wrong())?.0.pop();
+        last.map(|(_, part)| Segment(part)).ok_or_else(wrong)
     }
 }
 

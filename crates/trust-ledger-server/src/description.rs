@@ -75,6 +75,7 @@ impl IntoResponses for Problems {
             ("415", "The body is of another type."),
             ("422", "The body was understood, and cannot be taken."),
             ("429", "Too many requests; see Retry-After."),
+            ("431", "The request's line and headers are too large."),
             ("500", "Something failed here, or the outcome of a commit is not known."),
             ("503", "Too much is going on, or the database cannot be reached; see Retry-After."),
         ];
@@ -82,12 +83,7 @@ impl IntoResponses for Problems {
         let response = |text| {
             ResponseBuilder::new().description(text).content("application/problem+json", content()).build().into()
         };
-        let mut responses: BTreeMap<_, _> =
-            problems.into_iter().map(|(status, text)| (status.to_owned(), response(text))).collect();
-        // Said before there is a request to answer, and without a document.
-        let too_large = ResponseBuilder::new().description("The request's line and headers are too large.").build();
-        responses.insert("431".to_owned(), too_large.into());
-        responses
+        problems.into_iter().map(|(status, text)| (status.to_owned(), response(text))).collect()
     }
 }
 

@@ -12,6 +12,7 @@ use tokio::sync::Mutex;
 use utoipa::ToSchema;
 use uuid::Uuid;
 
+use crate::problem::Chain;
 use crate::service::Service;
 
 /// How long the database may take for one read.
@@ -81,7 +82,7 @@ pub(crate) async fn ready(State(service): State<Service>) -> Response {
             let ok = match tokio::time::timeout(PATIENCE, service.registry.get(Uuid::nil())).await {
                 Ok(Ok(_)) => true,
                 Ok(Err(error)) => {
-                    tracing::warn!(error = &error as &dyn std::error::Error, "the database does not answer");
+                    tracing::warn!(error = %Chain(&error), "the database does not answer");
                     false
                 }
                 Err(_) => {

@@ -1,8 +1,10 @@
 //! Connections: taken, encrypted, cut when they stall, and ended when the service stops.
 
+mod activity;
 mod stalling;
 mod tls;
 
+use std::convert::Infallible;
 use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -19,8 +21,10 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{Semaphore, watch};
 use tower_service::Service as _;
 
+use crate::body::Holding;
 use crate::request::Peer;
 use crate::settings::Limits;
+use activity::Activity;
 use stalling::Stalling;
 pub use tls::TlsError;
 pub(crate) use tls::{LOOK, Tls};
@@ -28,8 +32,8 @@ pub(crate) use tls::{LOOK, Tls};
 /// Pause after a connection could not be taken for want of file descriptors or memory.
 const PAUSE: Duration = Duration::from_millis(50);
 
-/// Most headers of a request.
-const HEADERS: usize = 100;
+/// Headers of a request at most that hyper takes. Fewer are allowed, and the others are refused with a document.
+const HEADERS: usize = 200;
 
 /// Least size of hyper's buffer.
 const LEAST_BUFFER: usize = 8 << 10;
@@ -103,29 +107,36 @@ impl Connections {
     async fn serve(&self, stream: TcpStream, peer: SocketAddr) {
         // Answers are small and whole: waiting for more would only delay them.
         let _ = stream.set_nodelay(true);
-        let stream = Stalling::new(stream, self.limits.stall);
+        let activity = Activity::default();
+        let stream = Stalling::new(stream, self.limits.stall, activity.clone());
         match &self.tls {
-            None => self.speak(stream, peer).await,
+            None => self.speak(stream, peer, activity).await,
             Some(tls) => match tokio::time::timeout(self.limits.stall, tls.shake_hands(stream)).await {
-                Ok(Ok(stream)) => self.speak(stream, peer).await,
+                Ok(Ok(stream)) => self.speak(stream, peer, activity).await,
                 Ok(Err(error)) => tracing::debug!(%peer, error, "no TLS"),
                 Err(_) => tracing::debug!(%peer, "TLS took too long"),
             },
         }
     }
 
-    async fn speak(&self, stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static, peer: SocketAddr) {
-        let router = self.router.clone();
+    async fn speak(
+        &self,
+        stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static,
+        peer: SocketAddr,
+        activity: Activity,
+    ) {
+        let (router, active) = (self.router.clone(), activity.clone());
         let service = hyper::service::service_fn(move |mut request: Request<Incoming>| {
             request.extensions_mut().insert(Peer(peer.ip()));
             // A router is always ready.
-            router.clone().call(request.map(Body::new))
+            let (answer, answering) = (router.clone().call(request.map(Body::new)), active.answering());
+            async { Ok::<_, Infallible>(answer.await?.map(|body| Holding::new(body, answering))) }
         });
         let connection = http1::Builder::new()
             .timer(TokioTimer::new())
             .header_read_timeout(self.limits.stall)
             .max_headers(HEADERS)
-            .max_buf_size(self.limits.headers.max(LEAST_BUFFER))
+            .max_buf_size(self.limits.headers.saturating_mul(2).max(LEAST_BUFFER))
             .serve_connection(TokioIo::new(stream), service);
         let mut connection = std::pin::pin!(connection);
         let mut stop = self.stop.clone();
@@ -133,7 +144,11 @@ impl Connections {
             ended = connection.as_mut() => ended,
             () = stopped(&mut stop) => {
                 connection.as_mut().graceful_shutdown();
-                connection.await
+                // Half of a request is not waited for.
+                tokio::select! {
+                    ended = connection.as_mut() => ended,
+                    () = activity.end() => Ok(()),
+                }
             }
         };
         if let Err(error) = ended {

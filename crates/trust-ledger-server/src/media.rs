@@ -46,7 +46,9 @@ fn quality(accepted: &str, kind: &str) -> i32 {
             Some(("*", "*")) => 1,
             _ => continue,
         };
-        let quality = parts.find_map(|part| part.strip_prefix("q=")).map_or(Some(1.0), |text| text.parse::<f32>().ok());
+        let quality = parts
+            .find_map(|part| part.strip_prefix(['q', 'Q'])?.strip_prefix('='))
+            .map_or(Some(1.0), |text| text.parse::<f32>().ok());
         if specific >= best.0 {
             // Between 0 and 1000 after the clamp.
             #[expect(clippy::cast_possible_truncation, reason = "clamped")]
@@ -124,6 +126,7 @@ mod tests {
             ("application/pkix-cert", DER),
             ("Application/PEM-certificate-chain;q=0.9, application/json;q=0.5", PEM),
             ("application/json;q=0, */*", PEM),
+            ("application/json;Q=0, */*", PEM),
             ("text/html, application/pkix-cert;q=0.1", DER),
         ] {
             assert_eq!(accepting(accept).unwrap(), expected, "{accept}");

@@ -3,7 +3,7 @@
 //! The one place where errors become answers. A client learns what it can act on; the cause of a failure of ours goes to the
 //! log, with the request's id, and nothing of it into the answer.
 
-use axum::http::header::{CONTENT_TYPE, RETRY_AFTER, WWW_AUTHENTICATE};
+use axum::http::header::{CONNECTION, CONTENT_TYPE, RETRY_AFTER, WWW_AUTHENTICATE};
 use axum::http::{HeaderValue, StatusCode};
 use axum::response::{IntoResponse, Response};
 use serde::Serialize;
@@ -33,6 +33,8 @@ pub(crate) enum Kind {
     PreconditionFailed,
     /// The body is larger than allowed.
     TooLarge,
+    /// Line and headers are larger than allowed.
+    HeadersTooLarge,
     /// The body is of another type.
     UnsupportedMediaType,
     /// The body was understood, and what it says cannot be done.
@@ -66,6 +68,11 @@ impl Kind {
                 (StatusCode::PRECONDITION_FAILED, "precondition-failed", "It was changed meanwhile")
             }
             Kind::TooLarge => (StatusCode::PAYLOAD_TOO_LARGE, "too-large", "The request is too large"),
+            Kind::HeadersTooLarge => (
+                StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE,
+                "headers-too-large",
+                "The request's headers are too large",
+            ),
             Kind::UnsupportedMediaType => {
                 (StatusCode::UNSUPPORTED_MEDIA_TYPE, "unsupported-media-type", "The body is of another type")
             }
@@ -161,6 +168,9 @@ impl IntoResponse for Problem {
         if let Some(seconds) = self.retry_after {
             headers.insert(RETRY_AFTER, HeaderValue::from(seconds));
         }
+        if self.kind == Kind::HeadersTooLarge {
+            headers.insert(CONNECTION, HeaderValue::from_static("close"));
+        }
         if self.kind == Kind::Unauthenticated {
             headers.insert(WWW_AUTHENTICATE, HeaderValue::from_static("Bearer realm=\"trust-ledger\""));
         }
@@ -216,7 +226,7 @@ impl From<strongroom::Error> for Problem {
 }
 
 /// An error with its causes, in one line.
-struct Chain<'a>(&'a dyn std::error::Error);
+pub(crate) struct Chain<'a>(pub(crate) &'a dyn std::error::Error);
 
 impl std::fmt::Display for Chain<'_> {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {

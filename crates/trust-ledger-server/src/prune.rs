@@ -11,7 +11,7 @@ use utoipa::ToSchema;
 use crate::auth::Caller;
 use crate::body::{Json, Moment};
 use crate::description::Problems;
-use crate::problem::Problem;
+use crate::problem::{Chain, Problem};
 use crate::service::Service;
 use crate::settings::Prune;
 
@@ -69,7 +69,7 @@ pub(crate) async fn on_schedule(service: &Service, prune: Prune) {
         match registry.prune(prune.expired_for).await {
             Ok(pruned) => tracing::info!(deleted = pruned.deleted, "pruned"),
             Err(error) => {
-                tracing::error!(error = &error as &dyn std::error::Error, "pruning failed; it is tried again")
+                tracing::error!(error = %Chain(&error), "pruning failed; it is tried again")
             }
         }
         tokio::time::sleep(prune.every).await;

@@ -7,17 +7,18 @@ use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
 use axum::body::Body;
-use axum::extract::{MatchedPath, Request, State};
-use axum::http::{Extensions, HeaderMap, HeaderName, HeaderValue, Method, StatusCode, header};
+use axum::extract::{MatchedPath, OriginalUri, Request, State};
+use axum::http::{Extensions, HeaderMap, HeaderName, HeaderValue, Method, StatusCode, Uri, header};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 use futures_util::FutureExt;
+use http_body::Body as _;
 use tracing::Instrument;
 use trust_ledger_registry::Token;
 use uuid::Uuid;
 
 use crate::auth::too_many;
-use crate::body::Patient;
+use crate::body::{Holding, Patient};
 use crate::problem::{Kind, Problem};
 use crate::service::Service;
 
@@ -25,6 +26,9 @@ use crate::service::Service;
 pub(crate) const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 
 const FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
+
+/// Headers of a request at most.
+const HEADERS: usize = 100;
 
 const TRACEPARENT: HeaderName = HeaderName::from_static("traceparent");
 
@@ -64,8 +68,10 @@ pub(crate) async fn handle(State(service): State<Service>, mut request: Request,
     let began = Instant::now();
     let id = Uuid::now_v7();
     let address = client_address(&request, &service.settings.trusted_proxies);
-    let (method, uri) = (request.method().clone(), request.uri().clone());
+    let method = request.method().clone();
+    let uri = request.extensions().get::<OriginalUri>().map_or_else(|| request.uri().clone(), |uri| uri.0.clone());
     let route = request.extensions().get::<MatchedPath>().cloned();
+    let route = route.as_ref().map(|route| service.roles.described(route.as_str()));
     // Written out for each request, logged or not: so what else there is to say stands in the answer's line. Nothing is recorded
     // in it later: a span that is logged as JSON would be parsed and written anew for that.
     let span = tracing::info_span!("request", %id, trace = trace_id(request.headers()));
@@ -74,7 +80,7 @@ pub(crate) async fn handle(State(service): State<Service>, mut request: Request,
     let stall = service.settings.limits.stall;
     let request = request.map(|body| Body::new(Patient::new(body, stall)));
 
-    let answer = answer(&service, address, route.as_ref(), request, next);
+    let answer = answer(&service, address, route, request, next);
     let mut response = match AssertUnwindSafe(answer).catch_unwind().instrument(span.clone()).await {
         Ok(response) => response,
         Err(panic) => span.in_scope(|| panicked(&*panic)),
@@ -86,34 +92,48 @@ pub(crate) async fn handle(State(service): State<Service>, mut request: Request,
         headers.insert(REQUEST_ID, value);
     }
     let (status, took) = (response.status(), began.elapsed());
-    service.metrics.answered(route.as_ref().map_or("none", MatchedPath::as_str), &method, status, took);
+    service.metrics.answered(route.unwrap_or("none"), &method, status, took);
     span.in_scope(|| log(&client, &method, uri.path(), status, took));
     response
 }
 
-async fn answer(
-    service: &Service,
-    address: IpAddr,
-    route: Option<&MatchedPath>,
-    request: Request,
-    next: Next,
-) -> Response {
+async fn answer(service: &Service, address: IpAddr, route: Option<&str>, request: Request, next: Next) -> Response {
     if let Err(wait) = service.rate.take(address, Instant::now()) {
         return too_many(wait, "this client has used up its requests for now").into_response();
     }
-    let Ok(_turn) = service.turns.try_acquire() else {
+    let limits = &service.settings.limits;
+    if let Some(problem) = too_large(request.uri(), request.headers(), limits.headers) {
+        return problem.into_response();
+    }
+    let Ok(turn) = service.turns.clone().try_acquire_owned() else {
         return Problem::new(Kind::Unavailable, "too many requests are under way").retry_after(1).into_response();
     };
-    let limits = &service.settings.limits;
-    let is_long = route.is_some_and(|route| LONG.contains(&route.as_str()));
+    let is_long = route.is_some_and(|route| LONG.contains(&route));
     let limit = if is_long { limits.long_request_time } else { limits.request_time };
     match tokio::time::timeout(limit, next.run(request)).await {
+        // A stream is under way for as long as it lasts.
+        Ok(response) if response.body().size_hint().exact().is_none() => {
+            response.map(|body| Body::new(Holding::new(body, turn)))
+        }
         Ok(response) => response,
         Err(_) => {
             let detail = format!("no answer within {} s; what was not committed by then is not done", limit.as_secs());
             Problem::new(Kind::TimedOut, detail).retry_after(1).into_response()
         }
     }
+}
+
+/// What is wrong when line and headers are more than allowed.
+fn too_large(uri: &Uri, headers: &HeaderMap, most: usize) -> Option<Problem> {
+    let line = uri.path().len() + uri.query().map_or(0, str::len);
+    // With colon, space and the line's end.
+    let bytes = line + headers.iter().map(|(name, value)| name.as_str().len() + value.len() + 4).sum::<usize>();
+    let detail = match (bytes, headers.len()) {
+        (_, number) if number > HEADERS => format!("{number} headers are more than {HEADERS}"),
+        (bytes, _) if bytes > most => format!("{bytes} bytes of line and headers are more than {most}"),
+        _ => return None,
+    };
+    Some(Problem::new(Kind::HeadersTooLarge, detail))
 }
 
 fn panicked(panic: &(dyn Any + Send)) -> Response {

@@ -24,7 +24,7 @@ use crate::auth::Caller;
 use crate::body::{self, Moment, Query};
 use crate::description::Problems;
 use crate::media::{self, JSON, NDJSON};
-use crate::problem::{Kind, Problem};
+use crate::problem::{Chain, Kind, Problem};
 use crate::service::Service;
 
 /// Bytes of entries that are sent together.
@@ -195,7 +195,7 @@ async fn read_entries(
         let entry = match entry {
             Ok(entry) => entry,
             Err(error) => {
-                tracing::error!(error = &error as &dyn std::error::Error, "a list of CRL entries broke off");
+                tracing::error!(error = %Chain(&error), "a list of CRL entries broke off");
                 // The connection is closed in the middle of the answer, which no client takes for its end.
                 let _ = pieces.send(Err(std::io::Error::other("the ledger failed"))).await;
                 return;

@@ -8,6 +8,7 @@ use tokio::sync::watch;
 use trust_ledger_registry::Registry;
 
 use crate::listener::{Listener, Tls};
+use crate::problem::Chain;
 use crate::prune;
 use crate::service::Service;
 use crate::settings::Settings;
@@ -109,7 +110,7 @@ impl Server {
         }
         if let Err(error) = service.tokens.write_uses().await {
             tracing::warn!(
-                error = &error as &dyn std::error::Error,
+                error = %Chain(&error),
                 "when tokens were last used could not be written down"
             );
         }
@@ -124,7 +125,7 @@ async fn upkeep(service: &Service, tls: Option<&Tls>) {
             tokio::time::sleep(WRITE_USES).await;
             if let Err(error) = service.tokens.write_uses().await {
                 tracing::warn!(
-                    error = &error as &dyn std::error::Error,
+                    error = %Chain(&error),
                     "when tokens were last used could not be written down"
                 );
             }

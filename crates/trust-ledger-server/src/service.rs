@@ -32,7 +32,7 @@ pub(crate) struct State {
     pub(crate) roles: Roles,
     pub(crate) rate: Throttle,
     /// One for each request that may be under way.
-    pub(crate) turns: Semaphore,
+    pub(crate) turns: Arc<Semaphore>,
     pub(crate) metrics: Metrics,
     pub(crate) health: Health,
 }
@@ -52,7 +52,7 @@ impl Service {
             tokens: Tokens::new(registry.clone(), limits.rate_without_token),
             roles: Roles::described_in(&routes().1),
             rate: Throttle::new(limits.rate, limits.rate.saturating_mul(2)),
-            turns: Semaphore::new(limits.requests.min(Semaphore::MAX_PERMITS)),
+            turns: Arc::new(Semaphore::new(limits.requests.min(Semaphore::MAX_PERMITS))),
             metrics: Metrics::default(),
             health: Health::default(),
             registry,

@@ -12,6 +12,7 @@ use super::author::Author;
 use super::page::Query;
 use super::row::damaged;
 use crate::error::{Error, Result};
+use crate::record::without_nul;
 use crate::timestamp;
 
 /// What was done. The names are part of the audit trail and never change.
@@ -125,9 +126,9 @@ impl Registry {
              FROM event AS e WHERE 1 = 1",
         );
         query.push_some(" AND e.object = $", filter.object);
-        query.push_some(" AND e.action = $", filter.action.as_deref());
-        query.push_some(" AND e.actor = $", filter.actor.as_deref());
-        query.push_some(" AND e.request = $", filter.request.as_deref());
+        query.push_some(" AND e.action = $", filter.action.as_deref().map(without_nul));
+        query.push_some(" AND e.actor = $", filter.actor.as_deref().map(without_nul));
+        query.push_some(" AND e.request = $", filter.request.as_deref().map(without_nul));
         query.push_some(" AND e.at >= $", filter.since);
         query.push_some(" AND e.at < $", filter.until);
         query.push_some(" AND e.id < $", page.cursor()?);

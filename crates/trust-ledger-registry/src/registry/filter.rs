@@ -12,7 +12,7 @@ use uuid::Uuid;
 use super::page::Query;
 use crate::certificate::Category;
 use crate::name::NamePattern;
-use crate::record::{Status, category_code};
+use crate::record::{Status, category_code, without_nul};
 use crate::serial::Serial;
 
 /// Which certificates are asked for; all conditions must hold, and what is `None` or false matches all.
@@ -235,21 +235,21 @@ impl Filter {
             (Driver::Tag, _) => {
                 query.text(BY_TAG);
                 joined(query);
-                query.push_some(" AND n.tag = $", self.tag.as_deref());
+                query.push_some(" AND n.tag = $", self.tag.as_deref().map(without_nul));
                 return "n.certificate";
             }
             _ => query.text(BY_CERTIFICATE),
         }
         match driver {
             Driver::Serial => query.push_some(" AND c.serial = $", self.serial.as_ref().map(Serial::as_bytes)),
-            Driver::Owner => query.push_some(" AND c.owner = $", self.owner.as_deref()),
+            Driver::Owner => query.push_some(" AND c.owner = $", self.owner.as_deref().map(without_nul)),
             Driver::Weak => query.text(" AND c.weak + c.duplicate_serial + c.key_reused > 0"),
             Driver::Revoked => {
                 query.text(" AND c.revoked > 0");
                 query.push(" AND c.revoked = $", if self.status == Some(Status::OnHold) { 1 } else { 2 });
             }
             Driver::NotYetValid => query.push(" AND c.not_before > c.registered_at AND c.not_before > $", now),
-            Driver::Source => query.push_some(" AND c.source = $", self.source.as_deref()),
+            Driver::Source => query.push_some(" AND c.source = $", self.source.as_deref().map(without_nul)),
             Driver::Issuer => query.push_some(" AND c.issuer = $", self.issuer),
             Driver::Category => query.push_some(" AND c.category = $", self.category.map(category_code)),
             Driver::Expiry => {
@@ -326,17 +326,17 @@ impl Filter {
         if not(Driver::Tag) {
             query.push_some(
                 " AND EXISTS (SELECT 1 FROM certificate_tag AS t WHERE t.certificate = c.id AND t.tag = $)",
-                self.tag.as_deref(),
+                self.tag.as_deref().map(without_nul),
             );
         }
         if not(Driver::Owner) {
-            query.check_some(" AND +c.owner = $", self.owner.as_deref());
+            query.check_some(" AND +c.owner = $", self.owner.as_deref().map(without_nul));
         }
         if not(Driver::Weak) && self.weak {
             query.check_text(" AND +c.weak + c.duplicate_serial + c.key_reused > 0");
         }
         if not(Driver::Source) {
-            query.check_some(" AND +c.source = $", self.source.as_deref());
+            query.check_some(" AND +c.source = $", self.source.as_deref().map(without_nul));
         }
         if not(Driver::Issuer) {
             query.check_some(" AND +c.issuer = $", self.issuer);

@@ -95,15 +95,15 @@ pub(crate) async fn patch(
     let registry = caller.acting_in(&service.registry);
     let record = Which::parse(&certificate)?.find(&registry).await?;
     let change = patch.change();
-    let annotated = match headers.get(IF_MATCH) {
-        None => Some(registry.annotate(record.id, &change).await?),
-        Some(seen) => {
-            let body = serde_json::to_vec(&record).map_err(|error| Problem::internal(&error))?;
-            match media::names(seen, &media::etag(&body)) {
-                true => registry.annotate_unchanged(&record, &change).await?,
-                false => None,
-            }
+    let annotated = if headers.contains_key(IF_MATCH) {
+        let body = serde_json::to_vec(&record).map_err(|error| Problem::internal(&error))?;
+        let tag = media::etag(&body);
+        match headers.get_all(IF_MATCH).iter().any(|seen| media::names(seen, &tag)) {
+            true => registry.annotate_unchanged(&record, &change).await?,
+            false => None,
         }
+    } else {
+        Some(registry.annotate(record.id, &change).await?)
     };
     match annotated {
         None => Err(Problem::new(Kind::PreconditionFailed, "read it again, and decide anew")),

@@ -9,6 +9,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use axum::body::Body;
+use axum::extract::Request;
+use axum::http::HeaderMap;
+use axum::http::header::AUTHORIZATION;
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use bytes::{Buf, Bytes, BytesMut};
@@ -25,6 +28,7 @@ use uuid::Uuid;
 use super::register::only_certificate;
 use crate::body::broken_off;
 use crate::problem::{Kind, Problem};
+use crate::service::Service;
 
 /// Lines of a chunk at most: registered in one transaction.
 const TOGETHER: usize = 3_000;
@@ -92,7 +96,19 @@ impl Answer {
 type Chunk = Vec<(u64, Bytes)>;
 
 /// The answers' body. `most` is the limit of a line in bytes.
-pub(super) fn register(registry: Registry, annotations: Annotations, body: Body, most: usize) -> Body {
+///
+/// The token is looked at again before each chunk: a stream may last for long, and is not to outlive it.
+pub(super) fn register(
+    service: Service,
+    registry: Registry,
+    annotations: Annotations,
+    request: Request,
+    most: usize,
+) -> Body {
+    let (head, body) = request.into_parts();
+    let token = head.headers.get(AUTHORIZATION).map(|token| (AUTHORIZATION, token.clone()));
+    let token: HeaderMap = token.into_iter().collect();
+    let may_go_on = async move || service.tokens.authenticate(&token).await.map(drop);
     let (send_work, mut work) = mpsc::channel::<JoinHandle<Bytes>>(UNDER_WAY);
     let (send_answers, answers) = mpsc::channel::<Bytes>(UNDER_WAY);
     let span = tracing::Span::current();
@@ -101,7 +117,7 @@ pub(super) fn register(registry: Registry, annotations: Annotations, body: Body,
         let annotations = Arc::new(annotations);
         move |chunk| tokio::spawn(register_chunk(registry.clone(), annotations.clone(), chunk).instrument(span.clone()))
     };
-    tokio::spawn(read(body, most, send_work, register).instrument(span));
+    tokio::spawn(read(body, most, send_work, may_go_on, register).instrument(span));
     tokio::spawn(async move {
         while let Some(under_way) = work.recv().await {
             // A chunk that panicked ends the answer in the middle: its lines are neither done nor refused.
@@ -122,6 +138,7 @@ async fn read(
     body: Body,
     most: usize,
     work: mpsc::Sender<JoinHandle<Bytes>>,
+    may_go_on: impl AsyncFn() -> Result<(), Problem>,
     register: impl Fn(Chunk) -> JoinHandle<Bytes>,
 ) {
     let mut lines = Lines { body, most, buffer: BytesMut::new(), searched: 0, number: 0, at_end: false };
@@ -151,6 +168,13 @@ async fn read(
                     break;
                 }
             }
+        }
+        if let Some((line, _)) = chunk.first()
+            && let Err(problem) = may_go_on().await
+        {
+            let refused = written(&[Answer::refused(*line, &problem)]);
+            let _ = work.send(tokio::spawn(async { refused })).await;
+            return;
         }
         if !chunk.is_empty() && work.send(register(chunk)).await.is_err() {
             return;

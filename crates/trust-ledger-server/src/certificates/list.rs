@@ -1,10 +1,10 @@
 //! Lists of certificates.
 
-use axum::extract::State;
-use axum::http::{HeaderMap, Uri};
+use axum::extract::{OriginalUri, State};
+use axum::http::HeaderMap;
 use axum::response::{IntoResponse, Response};
 use serde::{Deserialize, Serialize};
-use trust_ledger_registry::{Category, Filter, NamePattern, Page, Record, Serial, Status};
+use trust_ledger_registry::{Category, Filter, NamePattern, NamePatternError, Page, Record, Serial, Status};
 use utoipa::{IntoParams, ToSchema};
 use uuid::Uuid;
 
@@ -96,7 +96,7 @@ pub(crate) struct CertificateList {
 )]
 pub(crate) async fn get(
     State(service): State<Service>,
-    uri: Uri,
+    OriginalUri(uri): OriginalUri,
     headers: HeaderMap,
     Query(parameters): Query<Parameters>,
 ) -> Result<Response, Problem> {
@@ -125,7 +125,7 @@ impl Parameters {
             status: self.status,
             category: self.category,
             issuer: self.issuer,
-            name: name.map_err(|error| Problem::malformed(format!("name: {error}")))?,
+            name: name.map_err(|error| Problem::malformed(unusable(&error)))?,
             owner: self.owner,
             tag: self.tag,
             source: self.source,
@@ -135,6 +135,15 @@ impl Parameters {
             registered_from: self.registered_after.map(|Moment(at)| at),
             registered_until: self.registered_before.map(|Moment(at)| at),
         })
+    }
+}
+
+fn unusable(error: &NamePatternError) -> String {
+    match error {
+        NamePatternError::NeedsScan { pattern } => {
+            format!("name: {pattern:?} would have to look at every name: write a name, text*, *.domain or *@domain")
+        }
+        error => format!("name: {error}"),
     }
 }
 

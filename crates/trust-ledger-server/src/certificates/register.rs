@@ -2,7 +2,7 @@
 
 use std::ops::ControlFlow;
 
-use axum::extract::{Request, State};
+use axum::extract::{OriginalUri, Request, State};
 use axum::http::header::{CONTENT_TYPE, LOCATION};
 use axum::http::{HeaderValue, StatusCode};
 use axum::response::{IntoResponse, Response};
@@ -75,6 +75,7 @@ impl Parameters {
 )]
 pub(crate) async fn post(
     State(service): State<Service>,
+    OriginalUri(here): OriginalUri,
     Query(parameters): Query<Parameters>,
     caller: Caller,
     request: Request,
@@ -93,7 +94,7 @@ pub(crate) async fn post(
             | "text/plain",
         ) => {}
         Some("application/x-ndjson" | "application/ndjson" | "application/jsonl") => {
-            let answers = bulk::register(registry, annotations, request.into_body(), limit);
+            let answers = bulk::register(service, registry, annotations, request, limit);
             return Ok(([(CONTENT_TYPE, NDJSON)], answers).into_response());
         }
         found => {
@@ -116,7 +117,7 @@ pub(crate) async fn post(
     };
     let record = changed(&registry, registration.id()).await?;
     let mut response = (status, axum::Json(record)).into_response();
-    if let Ok(place) = HeaderValue::from_str(&format!("/v1/certificates/{}", registration.id())) {
+    if let Ok(place) = HeaderValue::from_str(&format!("{}/{}", here.path(), registration.id())) {
         response.headers_mut().insert(LOCATION, place);
     }
     Ok(response)

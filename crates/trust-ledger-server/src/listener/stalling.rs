@@ -8,6 +8,8 @@ use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::time::{Instant, Sleep, sleep_until};
 
+use super::activity::Activity;
+
 /// Fails a write that has waited too long for the other end to take anything. Reading waits for as long as it takes: who may
 /// be silent, and for how long, is known further up.
 #[derive(Debug)]
@@ -16,20 +18,27 @@ pub(crate) struct Stalling<S> {
     patience: Duration,
     /// Set while a write waits.
     until: Option<Pin<Box<Sleep>>>,
+    /// Is told whether one does.
+    activity: Activity,
 }
 
 impl<S> Stalling<S> {
-    pub(crate) fn new(inner: S, patience: Duration) -> Stalling<S> {
-        Stalling { inner, patience, until: None }
+    pub(crate) fn new(inner: S, patience: Duration, activity: Activity) -> Stalling<S> {
+        Stalling { inner, patience, until: None, activity }
     }
 
     fn bounded<T>(&mut self, context: &mut Context<'_>, polled: Poll<io::Result<T>>) -> Poll<io::Result<T>> {
         if polled.is_ready() {
-            self.until = None;
+            if self.until.take().is_some() {
+                self.activity.set_writing(false);
+            }
             return polled;
         }
         let deadline = Instant::now() + self.patience;
-        let until = self.until.get_or_insert_with(|| Box::pin(sleep_until(deadline)));
+        let until = self.until.get_or_insert_with(|| {
+            self.activity.set_writing(true);
+            Box::pin(sleep_until(deadline))
+        });
         match until.as_mut().poll(context) {
             Poll::Ready(()) => Poll::Ready(Err(io::Error::new(io::ErrorKind::TimedOut, "the client takes nothing"))),
             Poll::Pending => Poll::Pending,
@@ -86,13 +95,13 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn a_write_that_nobody_takes_fails_after_a_while_and_a_slow_taker_is_served() {
         let (here, mut there) = duplex(8);
-        let mut here = Stalling::new(here, Duration::from_secs(5));
+        let mut here = Stalling::new(here, Duration::from_secs(5), Activity::default());
         let began = Instant::now();
         let error = here.write_all(&[0; 64]).await.unwrap_err();
         assert_eq!((error.kind(), began.elapsed().as_secs()), (io::ErrorKind::TimedOut, 5));
 
         let (here, mut slow) = duplex(8);
-        let mut here = Stalling::new(here, Duration::from_secs(5));
+        let mut here = Stalling::new(here, Duration::from_secs(5), Activity::default());
         let taking = tokio::spawn(async move {
             let mut taken = [0; 8];
             for _ in 0..8 {

@@ -37,6 +37,9 @@ async fn every_write_is_recorded_with_who_from_where_and_the_request() {
             assert_eq!(event["origin"], "192.0.2.7");
             assert_eq!(event["request"], answer.header("x-request-id"), "{action}");
         }
+        let request = events[2]["request"].as_str().unwrap();
+        let of = trail(&format!("request={request}")).await.expect(200).json();
+        assert_eq!(of["events"], json!([events[2]]));
         let of = trail("actor=revoker").await.expect(200).json();
         assert_eq!(of["events"].as_array().unwrap().len(), 1);
         let tokens = trail("action=token.created&limit=3").await.expect(200);
@@ -44,6 +47,10 @@ async fn every_write_is_recorded_with_who_from_where_and_the_request() {
         assert!(tokens.header("link").contains("action=token.created"), "{}", tokens.header("link"));
         // What a token may do is told, and nothing of its secret.
         assert!(service.tokens.values().all(|text| !tokens.text().contains(text.splitn(3, '_').nth(2).unwrap())));
+        // What no text can hold is found nowhere.
+        for query in ["actor=%00", "action=%00", "request=a%00"] {
+            assert_eq!(trail(query).await.expect(200).json()["events"], json!([]), "{query}");
+        }
         for query in ["object=x", "since=then", "limit=0", "cursor=x", "why=x"] {
             trail(query).await.expect(400);
         }

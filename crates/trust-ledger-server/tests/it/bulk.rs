@@ -10,8 +10,9 @@ use serde_json::{Value, json};
 use test_servers::Ca;
 use tokio::sync::mpsc;
 use trust_ledger_registry::Role;
+use trust_ledger_server::Settings;
 
-use crate::support::{Service, certificates, der, services};
+use crate::support::{Service, certificates, der, on_file, services};
 
 const NDJSON: &str = "application/x-ndjson";
 
@@ -100,7 +101,61 @@ async fn a_line_that_is_too_long_ends_the_stream_and_what_came_before_is_kept() 
 async fn lines_are_answered_while_the_stream_goes_on_and_survive_its_end() {
     for service in services().await {
         let pems = certificates(&Ca::new(), &["a.example", "b.example"]);
-        let (sender, receiver) = mpsc::channel::<Result<Bytes, std::io::Error>>(4);
+        let mut stream = Stream::open(&service).await;
+        stream.send(json!({"pem": pems[0]}).to_string() + "\n{\"pem\": \"").await;
+        let answer = stream.answer().await.unwrap();
+        assert_eq!((&answer["line"], &answer["status"]), (&json!(1), &json!(201)));
+        drop(stream);
+        assert_eq!(total(&service).await, 1);
+    }
+}
+
+/// A stream that outlasts its token is refused from the next line on, and ends.
+#[tokio::test]
+async fn a_stream_ends_with_its_token() {
+    for service in services().await {
+        let pems = certificates(&Ca::new(), &["a.example", "b.example"]);
+        let mut stream = Stream::open(&service).await;
+        stream.send(json!({"pem": pems[0]}).to_string() + "\n").await;
+        assert_eq!(stream.answer().await.unwrap()["status"], 201);
+        let tokens = service.registry.tokens().await.unwrap();
+        let used = tokens.iter().find(|token| token.role == Role::Registrar).unwrap();
+        service.registry.revoke_token(used.id).await.unwrap();
+        // For so long it is believed what the ledger said of it.
+        tokio::time::sleep(std::time::Duration::from_millis(1_100)).await;
+        stream.send(json!({"pem": pems[1]}).to_string() + "\n").await;
+        let answer = stream.answer().await.unwrap();
+        assert_eq!((&answer["line"], &answer["status"]), (&json!(2), &json!(401)), "{answer}");
+        assert!(answer["detail"].as_str().unwrap().contains("revoked"), "{answer}");
+        assert_eq!(stream.answer().await, None);
+        assert_eq!(total(&service).await, 1);
+    }
+}
+
+/// A stream counts as a request for as long as it lasts.
+#[tokio::test]
+async fn streams_are_counted_among_the_requests_at_once() {
+    let mut settings = Settings::default();
+    settings.limits.requests = 1;
+    let service = on_file(settings).await;
+    let pem = &certificates(&Ca::new(), &["a.example"])[0];
+    let mut stream = Stream::open(&service).await;
+    stream.send(json!({"pem": pem}).to_string() + "\n").await;
+    assert_eq!(stream.answer().await.unwrap()["status"], 201);
+    service.get("/v1/stats").await.expect(503);
+    drop(stream);
+    service.get("/v1/stats").await.expect(200);
+}
+
+/// A stream under way: lines go in while answers come out.
+struct Stream {
+    lines: mpsc::Sender<Result<Bytes, std::io::Error>>,
+    answers: Body,
+}
+
+impl Stream {
+    async fn open(service: &Service) -> Stream {
+        let (lines, receiver) = mpsc::channel(4);
         let body = Body::from_stream(futures_util::stream::unfold(receiver, async |mut receiver| {
             receiver.recv().await.map(|piece| (piece, receiver))
         }));
@@ -113,14 +168,17 @@ async fn lines_are_answered_while_the_stream_goes_on_and_survive_its_end() {
             .body(body)
             .unwrap();
         let response = tower::ServiceExt::oneshot(service.router.clone(), request).await.unwrap();
-        let mut answers = response.into_body();
-        let line = json!({"pem": pems[0]}).to_string() + "\n{\"pem\": \"";
-        sender.send(Ok(line.into())).await.unwrap();
-        let frame = http_body_util::BodyExt::frame(&mut answers).await.unwrap().unwrap();
-        let answer: Value = serde_json::from_slice(frame.data_ref().unwrap()).unwrap();
-        assert_eq!((&answer["line"], &answer["status"]), (&json!(1), &json!(201)));
-        drop(answers);
-        drop(sender);
-        assert_eq!(total(&service).await, 1);
+        assert_eq!(response.status(), 200);
+        Stream { lines, answers: response.into_body() }
+    }
+
+    async fn send(&self, text: String) {
+        self.lines.send(Ok(text.into())).await.unwrap();
+    }
+
+    /// The next answer, which is a line; none at the end.
+    async fn answer(&mut self) -> Option<Value> {
+        let frame = http_body_util::BodyExt::frame(&mut self.answers).await?.unwrap();
+        Some(serde_json::from_slice(frame.data_ref().unwrap()).unwrap())
     }
 }

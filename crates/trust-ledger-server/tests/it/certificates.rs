@@ -147,6 +147,10 @@ async fn lists_are_filtered_and_go_on_where_the_link_says() {
             ("registered_before=2000-01-01T01:00:00%2B01:00".to_owned(), &[]),
             ("weak=true".to_owned(), &[]),
             ("owner=nobody".to_owned(), &[]),
+            // What no text can hold is found nowhere.
+            ("owner=%00".to_owned(), &[]),
+            ("tag=a%00".to_owned(), &[]),
+            ("source=%00&owner=a%00&tag=b%00".to_owned(), &[]),
         ] {
             assert_eq!(ids(&list(&service, &query).await), found, "{query}");
         }

@@ -145,6 +145,15 @@ async fn too_many_and_too_large_headers_and_what_is_no_http_are_refused() {
     let running = Running::start(|_| {}).await;
     let many: String = (0..200).map(|number| format!("x-{number}: y\r\n")).collect();
     let large = format!("x-large: {}\r\n", "y".repeat(64 << 10));
+    let more_than_allowed = format!("x-large: {}\r\n", "y".repeat(32 << 10));
+    let a_few_more: String = (0..101).map(|number| format!("x-{number}: y\r\n")).collect();
+    for headers in [more_than_allowed, a_few_more] {
+        let mut stream = running.connect().await;
+        stream.write_all(running.request("GET", "/livez", &headers).as_bytes()).await.unwrap();
+        let answer = read_all(&mut stream).await;
+        assert!(answer.starts_with("HTTP/1.1 431") && answer.contains("headers-too-large"), "{answer}");
+        assert!(answer.contains("x-request-id"), "{answer}");
+    }
     for (request, status) in [
         (running.request("GET", "/livez", &many), "431"),
         (running.request("GET", "/livez", &large), "431"),
@@ -329,4 +338,17 @@ async fn silent_connections_do_not_hold_up_others() {
     let last = silent.last_mut().unwrap();
     last.write_all(running.request("GET", "/livez", "connection: close\r\n").as_bytes()).await.unwrap();
     assert!(read_all(last).await.contains("200 OK"));
+}
+
+/// Who has sent half of a request when the service is told to stop is not waited for.
+#[tokio::test]
+async fn half_a_request_does_not_hold_up_the_end() {
+    let mut running = Running::start(|_| {}).await;
+    let mut half = running.connect().await;
+    half.write_all(b"GET /livez HTTP/1.1\r\nhost:").await.unwrap();
+    assert!(running.get("/livez").await.contains("200 OK"));
+    let began = Instant::now();
+    running.stop.take().unwrap().send(()).unwrap();
+    tokio::time::timeout(Duration::from_secs(10), running.ended).await.expect("it ends").unwrap().unwrap();
+    assert!(began.elapsed() < Duration::from_secs(5), "{:?}", began.elapsed());
 }

@@ -7,6 +7,7 @@ mod certificates;
 mod connections;
 mod description;
 mod limits;
+mod mounted;
 mod operation;
 mod revocations;
 mod schemathesis;

@@ -11,7 +11,7 @@ use axum::http::HeaderMap;
 use axum::http::header::{CACHE_CONTROL, CONTENT_TYPE};
 use axum::response::{IntoResponse, Response};
 use bytes::Bytes;
-use futures_util::stream;
+use futures_util::stream::{self, StreamExt};
 use serde::Deserialize;
 use tokio::sync::{mpsc, oneshot};
 use tracing::Instrument;
@@ -32,6 +32,9 @@ const TOGETHER: usize = 32 << 10;
 
 /// Pieces that wait for the client.
 const WAITING: usize = 4;
+
+/// Bytes of an answer from which on it is sent while it is read. What is shorter has an ETag.
+const WHOLE: usize = 1 << 20;
 
 /// What is said about the CRL.
 #[derive(Debug, Default, Deserialize, IntoParams)]
@@ -143,7 +146,10 @@ pub(crate) struct EntriesParameters {
         (status = 200, description = "The entries.", content(
             (Vec<CrlEntry> = "application/json"),
             (CrlEntry = "application/x-ndjson"),
+        ), headers(
+            ("etag" = String, description = "For If-None-Match; absent on an answer of over 1 MiB, which is sent while it is read."),
         )),
+        (status = 304, description = "`If-None-Match` names what is there."),
         Problems
     ),
     security(("token" = ["reader"]))
@@ -160,15 +166,21 @@ pub(crate) async fn entries(
         revoked_within: parameters.revoked_within_s.map(Duration::from_secs),
     };
     let (begun, begins) = oneshot::channel();
-    let (pieces, taken) = mpsc::channel(WAITING);
+    let (pieces, mut taken) = mpsc::channel::<Result<Vec<u8>, std::io::Error>>(WAITING);
     let reading = read_entries(service.registry.clone(), parameters.issuer, query, kind == JSON, begun, pieces);
     tokio::spawn(reading.in_current_span());
     // It says something in any case, unless it panicked.
     begins.await.map_err(|error| Problem::internal(&error))??;
-    let body = Body::from_stream(stream::unfold(taken, async |mut taken| {
-        let piece: Result<Vec<u8>, std::io::Error> = taken.recv().await?;
-        Some((piece, taken))
-    }));
+    let mut first = Vec::new();
+    while first.len() < WHOLE {
+        match taken.recv().await {
+            Some(Ok(piece)) => first.extend_from_slice(&piece),
+            Some(Err(error)) => return Err(Problem::internal(&error)),
+            None => return Ok(media::tagged(&headers, kind, first.into())),
+        }
+    }
+    let rest = stream::unfold(taken, async |mut taken| Some((taken.recv().await?, taken)));
+    let body = Body::from_stream(stream::once(async { Ok(first) }).chain(rest));
     Ok(([(CONTENT_TYPE, kind), (CACHE_CONTROL, "no-store")], body).into_response())
 }
 

@@ -40,7 +40,10 @@ async fn a_crl_is_recorded_once_and_its_entries_are_listed() {
         let issuers = service.get("/v1/issuers?name=good%20ca").await.json()["issuers"].clone();
         let issuer = issuers.as_array().unwrap().iter().find(|issuer| issuer["known"] == true).unwrap()["id"].clone();
         let path = format!("/v1/crl-entries?issuer={}", issuer.as_str().unwrap());
-        let entries = service.get(&path).await.expect(200).json();
+        let answer = service.get(&path).await.expect(200);
+        let unchanged = service.ask(Role::Reader, Method::GET, &path).header("if-none-match", answer.header("etag"));
+        assert!(unchanged.send().await.expect(304).body.is_empty());
+        let entries = answer.json();
         let serials: Vec<_> = entries.as_array().unwrap().iter().map(|entry| entry["serial"].clone()).collect();
         assert_eq!(serials, ["e", "f"]);
         let lines = service.ask(Role::Reader, Method::GET, &path).header("accept", "application/x-ndjson");

@@ -1,11 +1,12 @@
 //! Schemathesis, from PyPI, asks whatever the description allows and much that it does not.
 
+use std::ffi::OsStr;
 use std::process::Command;
 
 use trust_ledger_registry::Role;
 use trust_ledger_server::{Server, Settings};
 
-use crate::support::on_file;
+use crate::support::{Service, services};
 
 /// Requests for each operation; `TRUST_LEDGER_SCHEMATHESIS_EXAMPLES` says another number.
 const EXAMPLES: u32 = 10;
@@ -17,7 +18,12 @@ async fn every_answer_is_as_described_and_none_is_a_failure_of_ours() {
     let Some(python) = std::env::var_os("TRUST_LEDGER_PYTHON") else {
         return test_servers::needs::skip("TRUST_LEDGER_PYTHON");
     };
-    let service = on_file(Settings::default()).await;
+    for service in services().await {
+        asked_by_schemathesis(&python, &service).await;
+    }
+}
+
+async fn asked_by_schemathesis(python: &OsStr, service: &Service) {
     let mut settings = Settings::default();
     settings.listen.set_port(0);
     // It asks without a token, again and again.

@@ -71,7 +71,7 @@ async fn with_ledger(global: &Global, output: &Output, command: Command) -> Resu
         Command::Stats(arguments) => stats::run(registry, output, &arguments).await,
         Command::Audit(arguments) => audit::run(registry, output, &arguments).await,
         Command::Token(arguments) => token::run(registry, output, &arguments).await,
-        Command::Serve(arguments) => serve::run(registry, output, arguments).await,
+        Command::Serve(arguments) => serve::run(registry, arguments).await,
         // `run` has taken these.
         Command::Init(_) | Command::Check(_) | Command::Db(_) | Command::Key(_) | Command::Completions(_) => {
             Ok(Exit::Done)

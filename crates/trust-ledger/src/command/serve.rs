@@ -12,7 +12,6 @@ use trust_ledger_server::{Prune, Server, Settings, TlsFiles};
 
 use crate::failure::{Exit, Failure, Result};
 use crate::memory;
-use crate::output::Output;
 use crate::output::time::parse_span;
 
 /// Give programs the ledger over HTTP
@@ -69,7 +68,7 @@ pub(crate) struct Arguments {
     prune_every: Duration,
 }
 
-pub(crate) async fn run(registry: &Registry, output: &Output, arguments: Arguments) -> Result<Exit> {
+pub(crate) async fn run(registry: &Registry, arguments: Arguments) -> Result<Exit> {
     // Before anybody is let in. Each step is logged as it is taken.
     if let Some(error) = registry.database().check().await.failure() {
         return Err(Failure::failed("the ledger cannot be served").caused_by(error.clone()));
@@ -80,7 +79,7 @@ pub(crate) async fn run(registry: &Registry, output: &Output, arguments: Argumen
     let url = format!("{scheme}://{}", server.address()?);
     tracing::info!(url, "listening");
     if registry.tokens().await?.is_empty() {
-        output.note("nobody may use it yet; `trust-ledger token create NAME --role reader` lets somebody in");
+        tracing::warn!("nobody may use it yet; `trust-ledger token create NAME --role reader` lets somebody in");
     }
     tokio::select! {
         ended = server.run(stopped(signals)) => ended?,

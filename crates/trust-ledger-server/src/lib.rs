@@ -46,8 +46,9 @@ pub use settings::{Limits, Prune, Settings, TlsFiles};
 /// The service as a router, for programs that listen themselves.
 ///
 /// Whoever accepts connections puts a [`Peer`] into each request's extensions: rates, the log and the audit trail go by it.
-/// Limits of headers, connections and slow clients are the listener's; the others hold here. Pruning, and writing down when
-/// tokens were last used, are [`Server`]'s alone.
+/// How many connections there may be, how long each may send no request or take nothing of an answer, and how large a head may
+/// get before it is a request, are the listener's to limit; the other limits hold here. Pruning, and writing down when tokens
+/// were last used, are [`Server`]'s alone.
 pub fn router(registry: Registry, settings: Settings) -> Router {
     service::Service::new(registry, settings).router()
 }
